@@ -1,0 +1,20 @@
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__version__: str
+
+def instruction_set() -> str: ...
+def value_and_gradient(
+    problem: Any, parameters: NDArray[np.float64], n_threads: int
+) -> tuple[float, NDArray[np.float64]]: ...
+def read(design: Any, n_threads: int) -> float: ...
+def curvature(problem: Any, n_threads: int) -> float: ...
+def minimise(
+    problem: Any,
+    plan: Any,
+    start: NDArray[np.float64],
+    callback: Callable[[int, float, float, float, float], object] | None,
+) -> dict[str, Any]: ...

@@ -1,0 +1,119 @@
+"""Backends: each answers the verbs of `Backend` for any problem. Add one here.
+
+A backend is imported when it is asked for, so that ``import steepest`` stays light.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Protocol
+
+from steepest.errors import BackendUnavailableError
+from steepest.validation import integer, known
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from steepest.problem import Callback, Plan, Problem, Solution
+
+
+class Backend(Protocol):
+    """What the façade asks of a backend."""
+
+    @property
+    def name(self) -> str:
+        """The name under which it is asked for."""
+
+    def describe(self) -> str:
+        """Return a line on what this backend runs on."""
+
+    def value_and_gradient(
+        self, problem: Problem, parameters: NDArray[np.float64], n_threads: int
+    ) -> tuple[float, NDArray[np.float64]]:
+        """Return F and its gradient at flat parameters."""
+
+    def curvature(self, problem: Problem, n_threads: int) -> float:
+        """Return L with 0 ≼ ∇²F ≼ L·I: 1/L is a safe step size."""
+
+    def minimise(
+        self,
+        problem: Problem,
+        plan: Plan,
+        start: NDArray[np.float64],
+        callback: Callback | None,
+    ) -> Solution:
+        """Descend from flat parameters `start`."""
+
+
+#: Names that can be asked for, and what each is.
+BACKENDS = {
+    "rust": "compiled, every core of this machine",
+    "numpy": "portable reference",
+    "cupy": "NVIDIA GPUs",
+}
+
+
+def get_backend(name: str) -> Backend:
+    """Return the backend called `name`; ``"auto"`` is the fastest that runs here.
+
+    Raises
+    ------
+    InputError
+        If there is none of that name.
+    BackendUnavailableError
+        If it cannot run here; nothing else takes its place.
+    """
+    known("backend", name, ["auto", *BACKENDS])
+    if name == "cupy":
+        raise BackendUnavailableError(
+            "backend 'cupy': this version of steepest has no GPU backend yet; "
+            "use backend='rust' (the default), or a later version"
+        )
+    if name == "numpy":
+        import numpy as np
+
+        from steepest.backends.array import ArrayBackend
+
+        return ArrayBackend("numpy", np)
+    from steepest.backends.rust import RustBackend
+
+    return RustBackend()
+
+
+def thread_count(n_threads: int | None) -> int:
+    """Return how many threads to use: the argument, else STEEPEST_NUM_THREADS, OMP_NUM_THREADS, or this machine's cores.
+
+    OMP_NUM_THREADS counts because joblib and Dask set it in their workers to share the cores.
+    """
+    if n_threads is not None:
+        return integer("n_threads", n_threads, least=1)
+    for variable in ("STEEPEST_NUM_THREADS", "OMP_NUM_THREADS"):
+        given = os.environ.get(variable, "")
+        if given.isdecimal() and int(given) > 0:
+            return int(given)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def show_backends() -> None:
+    """Print each backend, whether it runs here, and on what.
+
+    Examples
+    --------
+    >>> import steepest as st
+    >>> st.show_backends()  # doctest: +ELLIPSIS
+    rust   ready: steepest core ...
+    numpy  ready: NumPy ...
+    cupy   not available: ...
+    """
+    for name in BACKENDS:
+        try:
+            backend = get_backend(name)
+        except BackendUnavailableError as error:
+            reason = str(error).removeprefix(f"backend {name!r}: ")
+            print(f"{name:<6} not available: {reason}")  # noqa: T201
+        else:
+            threads = f", {thread_count(None)} threads" if name == "rust" else ""
+            print(f"{name:<6} ready: {backend.describe()}{threads}")  # noqa: T201

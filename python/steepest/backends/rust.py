@@ -1,0 +1,43 @@
+"""The fast core: one call into Rust a fit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from steepest import _steepest
+from steepest.problem import Callback, Plan, Problem, Solution, StepInfo
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class RustBackend:
+    """The compiled core, on the cores of this machine."""
+
+    name = "rust"
+
+    def describe(self) -> str:
+        """Return a line on what this backend runs on."""
+        return f"steepest core {_steepest.__version__}, {_steepest.instruction_set()}"
+
+    def value_and_gradient(
+        self, problem: Problem, parameters: NDArray[np.float64], n_threads: int
+    ) -> tuple[float, NDArray[np.float64]]:
+        """Return F and its flat gradient."""
+        return _steepest.value_and_gradient(problem, parameters, n_threads)
+
+    def curvature(self, problem: Problem, n_threads: int) -> float:
+        """Return L with 0 ≼ ∇²F ≼ L·I."""
+        return _steepest.curvature(problem, n_threads)
+
+    def minimise(
+        self,
+        problem: Problem,
+        plan: Plan,
+        start: NDArray[np.float64],
+        callback: Callback | None,
+    ) -> Solution:
+        """Descend from `start`. Ctrl-C is answered within a pass; the callback runs on this thread."""
+        watch = None if callback is None else lambda *fields: callback(StepInfo(*fields))
+        return Solution(**_steepest.minimise(problem, plan, start, watch))

@@ -1,0 +1,62 @@
+"""The largest eigenvalue of a symmetric positive semi-definite operator that is only known by its products.
+
+The portable form of ``src/spectrum.rs``: the same Lanczos iteration from the same start.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+MOST_PRODUCTS = 32
+RELATIVE_GAP = 1e-6
+NEGLIGIBLE = 1e-12
+GOLDEN = 0.6180339887498949
+
+
+def largest_eigenvalue(xp: Any, dimension: int, product: Callable[[Any], Any]) -> float:
+    """Return an upper estimate of the largest eigenvalue of v ↦ ``product(v)``.
+
+    Some eigenvalue lies within the residual norm of the largest Ritz value; their sum is returned. Exact up to
+    rounding when the dimension is small. Not finite if a product is not.
+    """
+    start = np.arange(1, dimension + 1) * GOLDEN % 1 - 0.5
+    basis = [xp.asarray(start / np.linalg.norm(start))]
+    diagonal: list[float] = []
+    off_diagonal: list[float] = []
+    while True:
+        image = product(basis[-1])
+        scale = _norm(xp, image)
+        if not np.isfinite(scale):
+            return scale
+        diagonal.append(float(xp.sum(basis[-1] * image)))
+        for _ in range(2):
+            for direction in basis:
+                image = image - xp.sum(direction * image) * direction
+        rest = _norm(xp, image)
+        value, last_entry = _largest_pair(np.array(diagonal), np.array(off_diagonal))
+        gap = rest * abs(last_entry)
+        if len(basis) == dimension or rest <= NEGLIGIBLE * scale:
+            return max(value, 0.0)
+        if len(basis) == MOST_PRODUCTS or gap <= RELATIVE_GAP * value:
+            return value + gap
+        off_diagonal.append(rest)
+        basis.append(image / rest)
+
+
+def _norm(xp: Any, v: Any) -> float:
+    return float(xp.sum(v * v)) ** 0.5
+
+
+def _largest_pair(
+    diagonal: NDArray[np.float64], off_diagonal: NDArray[np.float64]
+) -> tuple[float, float]:
+    matrix = np.diag(diagonal) + np.diag(off_diagonal, -1)
+    values, vectors = np.linalg.eigh(matrix, UPLO="L")
+    return float(values[-1]), float(vectors[-1, -1])

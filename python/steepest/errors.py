@@ -1,0 +1,48 @@
+"""What can go wrong, each with the cure in its message.
+
+Every error is a `SteepestError` and also the built-in that it resembles, so ``except ValueError`` works.
+"""
+
+from __future__ import annotations
+
+
+class SteepestError(Exception):
+    """Base of all errors that this package raises on purpose."""
+
+
+class InputError(SteepestError, ValueError):
+    """An argument is not what it should be; the message names it, what was expected, and what was given."""
+
+
+class ModelFileError(SteepestError, ValueError):
+    """A model file cannot be read or does not hold a valid model."""
+
+
+class BackendUnavailableError(SteepestError, RuntimeError):
+    """The backend that was asked for cannot run here; the message says why and what to do."""
+
+
+class DivergenceError(SteepestError, ArithmeticError):
+    """The descent left the finite numbers.
+
+    Attributes
+    ----------
+    step : int
+        Steps made before the loss or its gradient was no longer finite.
+    step_size : float
+        The step size in use; 0.0 if no step was made.
+    safe_step_size : float
+        1/L, the largest step size for which gradient descent is sure not to ascend.
+    """
+
+    def __init__(
+        self, message: str, *, step: int, step_size: float, safe_step_size: float
+    ) -> None:
+        super().__init__(message)
+        self.step = step
+        self.step_size = step_size
+        self.safe_step_size = safe_step_size
+
+
+class ConvergenceWarning(UserWarning):
+    """The descent ended before it reached its tolerance, or where the loss is higher than at the start."""

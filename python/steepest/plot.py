@@ -1,0 +1,57 @@
+"""Pictures. Matplotlib is imported when one is drawn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from steepest.result import Fit
+
+NAMES = {"mse": "mean squared error", "log_loss": "cross-entropy"}
+#: A span of losses wider than this factor is easier to read on a logarithmic scale.
+WIDE_SPAN = 20.0
+
+
+def plot_loss(fit: Fit, ax: Any = None) -> Any:
+    """Draw the loss of `fit` against the step and return the axes.
+
+    The last point is where the descent ended. The scale is logarithmic where the losses span more than a factor of 20.
+    """
+    import matplotlib.pyplot as plt
+
+    if ax is None:
+        _, ax = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
+    steps = np.append(fit.history.step, fit.n_steps)
+    losses = np.append(fit.history.loss, fit.loss)
+    (line,) = ax.plot(steps, losses, linewidth=2)
+    ax.plot(steps[-1:], losses[-1:], "o", color=line.get_color())
+    ax.annotate(
+        f"{losses[-1]:.4g}",
+        (steps[-1], losses[-1]),
+        xytext=(0, 8),
+        textcoords="offset points",
+        ha="right",
+    )
+    if losses.min() > 0 and losses.max() > WIDE_SPAN * losses.min():
+        ax.set_yscale("log")
+    ax.set_xlabel("step")
+    ax.set_ylabel(NAMES.get(fit.loss_name, fit.loss_name))
+    ax.set_title(f"{fit.method}, {fit.n_steps} steps, backend {fit.backend}")
+    ax.grid(alpha=0.3)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def save_loss(fit: Fit, path: str | PathLike[str]) -> None:
+    """Write the picture of `plot_loss` to `path`; the ending chooses the format. Needs no display."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    FigureCanvasAgg(figure)
+    plot_loss(fit, ax=figure.subplots())
+    figure.savefig(path, dpi=150)

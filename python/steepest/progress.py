@@ -1,0 +1,50 @@
+"""A progress bar on the terminal. Rich is imported when one is shown."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from steepest.problem import Callback, StepInfo
+
+SECONDS_BETWEEN = 0.1
+
+
+@contextmanager
+def watched(n_steps: int, callback: Callback | None) -> Iterator[Callback]:
+    """Show a bar for `n_steps` steps on standard error while the body runs; yield the callback that moves it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("step"),
+        MofNCompleteColumn(),
+        BarColumn(),
+        TimeRemainingColumn(),
+        TextColumn("loss {task.fields[loss]:.6g}"),
+        TextColumn("gradient norm {task.fields[gradient_norm]:.2e}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("descend", total=n_steps, loss=float("nan"), gradient_norm=float("nan"))
+        shown = 0.0
+        latest: StepInfo | None = None
+
+        def watch(info: StepInfo) -> object:
+            nonlocal shown, latest
+            latest = info
+            now = time.monotonic()
+            if now - shown >= SECONDS_BETWEEN:
+                shown = now
+                show(info, info.step)
+            return callback(info) if callback is not None else None
+
+        def show(info: StepInfo, completed: int) -> None:
+            bar.update(task, completed=completed, loss=info.loss, gradient_norm=info.gradient_norm)
+
+        yield watch
+        if latest is not None:
+            show(latest, latest.step + 1)

@@ -1,0 +1,120 @@
+"""What a descent returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class History:
+    """What was known before each step; every array has one entry a step that was made.
+
+    Attributes
+    ----------
+    step : ndarray of int64
+        0, 1, 2, …: the number of steps already made.
+    loss : ndarray of float64
+        ``loss[k]`` is F after k steps, before step k + 1.
+    gradient_norm : ndarray of float64
+        ‖∇F‖₂ there, over coefficients and intercept.
+    step_size : ndarray of float64
+        The size of step k + 1.
+    seconds : ndarray of float64
+        Since the start of the descent.
+    """
+
+    step: NDArray[np.int64]
+    loss: NDArray[np.float64]
+    gradient_norm: NDArray[np.float64]
+    step_size: NDArray[np.float64]
+    seconds: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.step)
+
+    def __repr__(self) -> str:
+        if not len(self):
+            return "History(0 steps)"
+        return f"History({len(self)} steps, loss {self.loss[0]:.6g} → {self.loss[-1]:.6g})"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Fit:
+    """A fitted linear model and how it was found.
+
+    Attributes
+    ----------
+    coef : ndarray
+        (n_features,), or (n_classes, n_features) for more than two classes; in the units and dtype of X.
+    intercept : numpy scalar or ndarray
+        One number, or (n_classes,); 0 where none was fitted.
+    loss : float
+        F at `coef` and `intercept`, penalty included.
+    gradient_norm : float
+        ‖∇F‖₂ there.
+    n_steps : int
+        Steps made.
+    status : {"converged", "max_steps", "stopped"}
+        How the descent ended; `message` has the sentence.
+    converged : bool
+        Whether the tolerance that was asked for was reached.
+    history : History
+        The way there.
+    classes : ndarray or None
+        The labels, in the order of the class numbers.
+    backend, method, strategy : str
+        What did it.
+    """
+
+    coef: NDArray[Any]
+    intercept: Any
+    loss: float
+    gradient_norm: float
+    n_steps: int
+    status: str
+    message: str
+    history: History
+    classes: NDArray[Any] | None
+    loss_name: str
+    backend: str
+    method: str
+    strategy: str
+
+    @property
+    def converged(self) -> bool:
+        """Whether the tolerance that was asked for was reached."""
+        return self.status == "converged"
+
+    def __repr__(self) -> str:
+        return (
+            f"Fit({self.loss_name} {self.loss:.6g} after {self.n_steps} steps of {self.method}: "
+            f"{self.message}; backend {self.backend})"
+        )
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the loss against the step, on a logarithmic scale where it is positive.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; a new figure by default.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+
+        Examples
+        --------
+        >>> import steepest as st
+        >>> fit = st.descend([0.0, 1.0, 2.0], [1.0, 3.0, 5.0], n_steps=50)
+        >>> fit.plot().get_xlabel()
+        'step'
+        """
+        from steepest.plot import plot_loss
+
+        return plot_loss(self, ax=ax)

@@ -1,0 +1,228 @@
+//! Dense matrices, borrowed: rows one after the other, or columns one after the other.
+
+use super::Design;
+use crate::error::{Error, expect_length};
+use crate::lanes::{add_rows, add_scaled, dot, vectorized};
+use crate::real::Real;
+use faer::{Accum, MatMut, MatRef, Par, linalg::matmul::matmul};
+use std::ops::Range;
+
+/// A block of this size stays in the first or second level of cache while it is read twice.
+const ROW_BLOCK_BYTES: usize = 32 << 10;
+/// Columns are read in pieces; larger blocks keep the pieces long enough for the hardware to read ahead.
+const COLUMN_BLOCK_BYTES: usize = 256 << 10;
+/// Bounds on a block's rows. Each entry of the gradient is one running sum over the rows of a row-major block, but
+/// spread over many lanes in a column-major one: that one may be longer for the same rounding in `f32`.
+const MOST_ROW_BLOCK_ROWS: usize = 512;
+const MOST_COLUMN_BLOCK_ROWS: usize = 4096;
+const FEWEST_BLOCK_ROWS: usize = 8;
+
+fn rows_within<T>(bytes: usize, n_features: usize, most: usize) -> usize {
+    let rows = bytes / (size_of::<T>() * n_features.max(1));
+    (rows / FEWEST_BLOCK_ROWS * FEWEST_BLOCK_ROWS).clamp(FEWEST_BLOCK_ROWS, most)
+}
+
+fn checked<T>(data: &[T], n_rows: usize, n_features: usize) -> Result<(), Error> {
+    expect_length("X", n_rows.saturating_mul(n_features), data.len())
+}
+
+/// C order: each row is contiguous.
+pub struct RowMajor<'a, T> {
+    data: &'a [T],
+    n_rows: usize,
+    n_features: usize,
+}
+
+impl<'a, T: Real> RowMajor<'a, T> {
+    pub fn new(data: &'a [T], n_rows: usize, n_features: usize) -> Result<Self, Error> {
+        checked(data, n_rows, n_features)?;
+        Ok(Self { data, n_rows, n_features })
+    }
+
+    fn block(&self, rows: Range<usize>) -> &'a [T] {
+        &self.data[rows.start * self.n_features..rows.end * self.n_features]
+    }
+}
+
+impl<T: Real> Design<T> for RowMajor<'_, T> {
+    fn n_rows(&self) -> usize {
+        self.n_rows
+    }
+
+    fn n_features(&self) -> usize {
+        self.n_features
+    }
+
+    fn block_rows(&self) -> usize {
+        rows_within::<T>(ROW_BLOCK_BYTES, self.n_features, MOST_ROW_BLOCK_ROWS)
+    }
+
+    fn add_scores(&self, rows: Range<usize>, coef: &[T], scores: &mut [T]) {
+        let (n_rows, d, block) = (rows.len(), self.n_features, self.block(rows));
+        if scores.len() == n_rows {
+            vectorized(
+                #[inline(always)]
+                || {
+                    for (score, row) in scores.iter_mut().zip(block.chunks_exact(d)) {
+                        *score += dot(row, coef);
+                    }
+                },
+            );
+        } else {
+            let x = MatRef::from_row_major_slice(block, n_rows, d);
+            add_score_columns(x, coef, scores);
+        }
+    }
+
+    fn add_gradient(&self, rows: Range<usize>, residual: &[T], gradient: &mut [T]) {
+        let (n_rows, d, block) = (rows.len(), self.n_features, self.block(rows));
+        if residual.len() == n_rows {
+            vectorized(
+                #[inline(always)]
+                || add_rows(gradient, residual, block),
+            );
+        } else {
+            let x = MatRef::from_row_major_slice(block, n_rows, d);
+            add_gradient_rows(x, residual, gradient);
+        }
+    }
+}
+
+/// Fortran order: each column is contiguous.
+pub struct ColumnMajor<'a, T> {
+    data: &'a [T],
+    n_rows: usize,
+    n_features: usize,
+}
+
+impl<'a, T: Real> ColumnMajor<'a, T> {
+    pub fn new(data: &'a [T], n_rows: usize, n_features: usize) -> Result<Self, Error> {
+        checked(data, n_rows, n_features)?;
+        Ok(Self { data, n_rows, n_features })
+    }
+
+    fn block(&self, rows: Range<usize>) -> MatRef<'a, T> {
+        MatRef::from_column_major_slice(self.data, self.n_rows, self.n_features)
+            .subrows(rows.start, rows.len())
+    }
+}
+
+impl<T: Real> Design<T> for ColumnMajor<'_, T> {
+    fn n_rows(&self) -> usize {
+        self.n_rows
+    }
+
+    fn n_features(&self) -> usize {
+        self.n_features
+    }
+
+    fn block_rows(&self) -> usize {
+        rows_within::<T>(COLUMN_BLOCK_BYTES, self.n_features, MOST_COLUMN_BLOCK_ROWS)
+    }
+
+    fn add_scores(&self, rows: Range<usize>, coef: &[T], scores: &mut [T]) {
+        if scores.len() == rows.len() {
+            vectorized(
+                #[inline(always)]
+                || {
+                    for (column, &weight) in self.data.chunks_exact(self.n_rows).zip(coef) {
+                        add_scaled(scores, weight, &column[rows.clone()]);
+                    }
+                },
+            );
+        } else {
+            add_score_columns(self.block(rows), coef, scores);
+        }
+    }
+
+    fn add_gradient(&self, rows: Range<usize>, residual: &[T], gradient: &mut [T]) {
+        if residual.len() == rows.len() {
+            vectorized(
+                #[inline(always)]
+                || {
+                    for (column, slope) in self.data.chunks_exact(self.n_rows).zip(gradient) {
+                        *slope += dot(&column[rows.clone()], residual);
+                    }
+                },
+            );
+        } else {
+            add_gradient_rows(self.block(rows), residual, gradient);
+        }
+    }
+}
+
+/// scores ← scores + x · coefᵀ for several score columns, by the library's matrix product on this thread.
+fn add_score_columns<T: Real>(x: MatRef<'_, T>, coef: &[T], scores: &mut [T]) {
+    let width = scores.len() / x.nrows();
+    let coef = MatRef::from_row_major_slice(coef, width, x.ncols());
+    let scores = MatMut::from_row_major_slice_mut(scores, x.nrows(), width);
+    matmul(scores, Accum::Add, x, coef.transpose(), T::ONE, Par::Seq);
+}
+
+/// gradient ← gradient + residualᵀ · x, likewise.
+fn add_gradient_rows<T: Real>(x: MatRef<'_, T>, residual: &[T], gradient: &mut [T]) {
+    let width = residual.len() / x.nrows();
+    let residual = MatRef::from_row_major_slice(residual, x.nrows(), width);
+    let gradient = MatMut::from_row_major_slice_mut(gradient, width, x.ncols());
+    matmul(gradient, Accum::Add, residual.transpose(), x, T::ONE, Par::Seq);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// (n, d, width, integer entries of X, coef, residual)
+    type Case = (usize, usize, usize, Vec<f64>, Vec<f64>, Vec<f64>);
+
+    fn cases() -> impl Strategy<Value = Case> {
+        (1usize..40, 1usize..40, 1usize..4).prop_flat_map(|(n, d, width)| {
+            let integers =
+                |length| proptest::collection::vec((-8i8..=8).prop_map(f64::from), length);
+            (
+                Just(n),
+                Just(d),
+                Just(width),
+                integers(n * d),
+                integers(width * d),
+                integers(n * width),
+            )
+        })
+    }
+
+    proptest! {
+        /// Both orders agree with the definition, exactly, on every range of rows.
+        #[test]
+        fn verbs_match_their_definition((n, d, width, x, coef, residual) in cases(), cut in 0usize..40) {
+            let columns: Vec<f64> = (0..n * d).map(|i| x[i % n * d + i / n]).collect();
+            let row_major = RowMajor::new(&x, n, d).unwrap();
+            let column_major = ColumnMajor::new(&columns, n, d).unwrap();
+            let start = cut.min(n - 1);
+            let part = &residual[start * width..];
+            for design in [&row_major as &dyn Design<f64>, &column_major] {
+                let mut scores = vec![1.0; (n - start) * width];
+                design.add_scores(start..n, &coef, &mut scores);
+                let mut gradient = vec![1.0; width * d];
+                design.add_gradient(start..n, part, &mut gradient);
+                for i in start..n {
+                    for k in 0..width {
+                        let exact: f64 = (0..d).map(|j| x[i * d + j] * coef[k * d + j]).sum();
+                        prop_assert_eq!(scores[(i - start) * width + k], 1.0 + exact);
+                    }
+                }
+                for k in 0..width {
+                    for j in 0..d {
+                        let exact: f64 = (start..n).map(|i| x[i * d + j] * residual[i * width + k]).sum();
+                        prop_assert_eq!(gradient[k * d + j], 1.0 + exact);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn wrong_length_is_an_error() {
+        assert!(RowMajor::new(&[1.0f32; 5], 2, 3).is_err());
+        assert!(ColumnMajor::new(&[1.0f32; 5], usize::MAX, 3).is_err());
+    }
+}

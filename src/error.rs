@@ -1,0 +1,18 @@
+//! What can go wrong in the core. Input is checked by the façade; these are what only the core can notice.
+
+#[derive(Debug, thiserror::Error, PartialEq)]
+pub enum Error {
+    #[error("{name}: expected length {expected}, got {given}")]
+    Length { name: &'static str, expected: usize, given: usize },
+    #[error("{name}: unknown value {given:?}; known: {known}")]
+    Unknown { name: &'static str, given: String, known: &'static str },
+    #[error("target {value} at row {row} is not a class number below {n_classes}")]
+    ClassNumber { row: usize, value: f64, n_classes: usize },
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// An error unless `given` is `expected`.
+pub fn expect_length(name: &'static str, expected: usize, given: usize) -> Result<(), Error> {
+    if expected == given { Ok(()) } else { Err(Error::Length { name, expected, given }) }
+}

@@ -1,0 +1,108 @@
+//! The two scalar types: `f32` and `f64`, and what a kernel may ask of them.
+
+use std::fmt::Debug;
+use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Sub, SubAssign};
+
+/// A floating-point scalar of the data: `f32` or `f64`.
+///
+/// The supertrait from `faer` lets blocks with several score columns go through its matrix product.
+pub trait Real:
+    faer::traits::RealField
+    + Copy
+    + Debug
+    + PartialOrd
+    + Add<Output = Self>
+    + AddAssign
+    + SubAssign
+    + MulAssign
+    + DivAssign
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + Neg<Output = Self>
+    + Send
+    + Sync
+    + 'static
+{
+    const ZERO: Self;
+    const ONE: Self;
+    /// The lowest `x` for which `exp(x)` is still a normal number.
+    const LOWEST_EXPONENT: Self;
+    /// Adding and subtracting this (1.5 · 2^mantissa bits) rounds to the nearest integer.
+    const ROUNDING: Self;
+    /// ln 2 with its last bits cleared, so that an integer times it is exact, and the rest of ln 2.
+    const LN_2_HIGH: Self;
+    const LN_2_LOW: Self;
+    /// Terms after which the series of `elementary` are below half a unit in the last place.
+    const EXP_TERMS: usize;
+    const ATANH_TERMS: usize;
+
+    fn from_f64(value: f64) -> Self;
+    fn to_f64(self) -> f64;
+    fn natural_log(self) -> Self;
+    /// 2ⁿ, given n + `ROUNDING`: the low bits of that sum are n in two's complement.
+    fn power_of_two(rounded: Self) -> Self;
+}
+
+impl Real for f32 {
+    const ZERO: f32 = 0.0;
+    const ONE: f32 = 1.0;
+    const LOWEST_EXPONENT: f32 = -87.0;
+    const ROUNDING: f32 = 12_582_912.0;
+    const LN_2_HIGH: f32 = f32::from_bits(0x3f31_7200);
+    const LN_2_LOW: f32 = (std::f64::consts::LN_2 - Self::LN_2_HIGH as f64) as f32;
+    const EXP_TERMS: usize = 7;
+    const ATANH_TERMS: usize = 7;
+
+    #[inline(always)]
+    fn from_f64(value: f64) -> f32 {
+        value as f32
+    }
+
+    #[inline(always)]
+    fn to_f64(self) -> f64 {
+        f64::from(self)
+    }
+
+    #[inline(always)]
+    fn natural_log(self) -> f32 {
+        self.ln()
+    }
+
+    #[inline(always)]
+    fn power_of_two(rounded: f32) -> f32 {
+        f32::from_bits(rounded.to_bits().wrapping_add(127) << 23)
+    }
+}
+
+impl Real for f64 {
+    const ZERO: f64 = 0.0;
+    const ONE: f64 = 1.0;
+    const LOWEST_EXPONENT: f64 = -708.0;
+    const ROUNDING: f64 = 6_755_399_441_055_744.0;
+    const LN_2_HIGH: f64 = f64::from_bits(0x3fe6_2e42_fee0_0000);
+    // ln 2 = 0.693147180369123816490 + 1.90821492927058770002e-10
+    const LN_2_LOW: f64 = 1.908_214_929_270_587_7e-10;
+    const EXP_TERMS: usize = 14;
+    const ATANH_TERMS: usize = 17;
+
+    #[inline(always)]
+    fn from_f64(value: f64) -> f64 {
+        value
+    }
+
+    #[inline(always)]
+    fn to_f64(self) -> f64 {
+        self
+    }
+
+    #[inline(always)]
+    fn natural_log(self) -> f64 {
+        self.ln()
+    }
+
+    #[inline(always)]
+    fn power_of_two(rounded: f64) -> f64 {
+        f64::from_bits(rounded.to_bits().wrapping_add(1023) << 52)
+    }
+}

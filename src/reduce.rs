@@ -1,0 +1,194 @@
+//! The only module that names rayon: tasks in any order, their results merged in one order.
+//!
+//! What a task is depends on the problem's shape and never on the number of threads, and neighbours are merged
+//! pairwise by index, so 1 thread and 16 give the same bytes.
+
+use crate::error::Error;
+use rayon::{ThreadPool, ThreadPoolBuilder, prelude::*};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::{Duration, Instant};
+
+/// How often the calling thread asks whether to stop.
+pub const POLL: Duration = Duration::from_millis(50);
+/// Enough for the block kernels, which hold nothing large on the stack.
+const STACK_BYTES: usize = 4 << 20;
+
+/// The threads of one call, and the question that its calling thread asks while they work.
+pub struct Team<'a> {
+    n_threads: usize,
+    interrupted: &'a dyn Fn() -> bool,
+}
+
+impl<'a> Team<'a> {
+    pub fn new(n_threads: usize, interrupted: &'a dyn Fn() -> bool) -> Self {
+        Self { n_threads: n_threads.max(1), interrupted }
+    }
+
+    /// Runs `task(i, &mut results[i])` for every i, then merges all results into the first.
+    ///
+    /// With `in_parallel` false, or one thread, everything runs on the calling thread.
+    pub fn ordered_reduce<P: Send>(
+        &self,
+        in_parallel: bool,
+        results: &mut [P],
+        task: impl Fn(usize, &mut P) + Sync,
+        merge: impl Fn(&mut P, &P),
+    ) -> Result<(), Error> {
+        let pool = if in_parallel && self.n_threads > 1 && results.len() > 1 {
+            pool(self.n_threads)
+        } else {
+            None
+        };
+        match pool {
+            Some(pool) => self.on_pool(&pool, results, task)?,
+            None => self.on_this_thread(results, task)?,
+        }
+        merge_pairwise(results, merge);
+        Ok(())
+    }
+
+    fn on_this_thread<P>(
+        &self,
+        results: &mut [P],
+        task: impl Fn(usize, &mut P),
+    ) -> Result<(), Error> {
+        let alone = results.len() == 1;
+        let mut asked = Instant::now();
+        for (i, result) in results.iter_mut().enumerate() {
+            task(i, result);
+            if !alone && asked.elapsed() >= POLL {
+                self.check()?;
+                asked = Instant::now();
+            }
+        }
+        Ok(())
+    }
+
+    /// The tasks run on the pool; the calling thread waits, and asks every `POLL` whether to stop.
+    fn on_pool<P: Send>(
+        &self,
+        pool: &ThreadPool,
+        results: &mut [P],
+        task: impl Fn(usize, &mut P) + Sync,
+    ) -> Result<(), Error> {
+        let cancelled = AtomicBool::new(false);
+        let (cancelled, task) = (&cancelled, &task);
+        let (done, waiting) = mpsc::channel::<()>();
+        pool.in_place_scope(|scope| {
+            scope.spawn(move |_| {
+                results.par_iter_mut().enumerate().with_max_len(1).for_each(|(i, result)| {
+                    if !cancelled.load(Ordering::Relaxed) {
+                        task(i, result);
+                    }
+                });
+                drop(done);
+            });
+            while waiting.recv_timeout(POLL) == Err(mpsc::RecvTimeoutError::Timeout) {
+                if (self.interrupted)() {
+                    cancelled.store(true, Ordering::Relaxed);
+                }
+            }
+        });
+        if cancelled.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
+        Ok(())
+    }
+
+    /// An error if the caller wants to stop.
+    pub fn check(&self) -> Result<(), Error> {
+        if (self.interrupted)() { Err(Error::Interrupted) } else { Ok(()) }
+    }
+}
+
+fn merge_pairwise<P>(results: &mut [P], merge: impl Fn(&mut P, &P)) {
+    let mut stride = 1;
+    while stride < results.len() {
+        for left in (0..results.len() - stride).step_by(2 * stride) {
+            let (head, tail) = results.split_at_mut(left + stride);
+            merge(&mut head[left], &tail[0]);
+        }
+        stride *= 2;
+    }
+}
+
+struct Kept {
+    process: u32,
+    n_threads: usize,
+    pool: Arc<ThreadPool>,
+}
+
+static KEPT: Mutex<Option<Kept>> = Mutex::new(None);
+
+/// A pool of our own, kept between calls. A forked child inherits the handle but not the threads: it builds its own.
+///
+/// None where threads cannot be started: the caller then does the work itself.
+fn pool(n_threads: usize) -> Option<Arc<ThreadPool>> {
+    let process = std::process::id();
+    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(kept) = kept.as_ref()
+        && kept.process == process
+        && kept.n_threads == n_threads
+    {
+        return Some(Arc::clone(&kept.pool));
+    }
+    let pool = ThreadPoolBuilder::new()
+        .num_threads(n_threads)
+        .stack_size(STACK_BYTES)
+        .thread_name(|i| format!("steepest-{i}"))
+        .build()
+        .ok()?;
+    let pool = Arc::new(pool);
+    let old = kept.replace(Kept { process, n_threads, pool: Arc::clone(&pool) });
+    if let Some(old) = old
+        && old.process != process
+    {
+        // Dropping it would wait for threads that do not exist in this process.
+        std::mem::forget(old);
+    }
+    Some(pool)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sums whose bits depend on the order of additions.
+    fn total(n_threads: usize, in_parallel: bool) -> f64 {
+        let mut results = vec![0.0; 37];
+        Team::new(n_threads, &|| false)
+            .ordered_reduce(
+                in_parallel,
+                &mut results,
+                |i, result| *result = 1.0 / (1.0 + i as f64),
+                |a, b| *a += b,
+            )
+            .unwrap();
+        results[0]
+    }
+
+    #[test]
+    fn bits_do_not_depend_on_threads() {
+        let alone = total(1, false);
+        assert!((alone - (1..=37).map(|i| 1.0 / i as f64).sum::<f64>()).abs() < 1e-14);
+        for n_threads in [1, 2, 3, 8] {
+            assert_eq!(total(n_threads, true).to_bits(), alone.to_bits());
+        }
+    }
+
+    #[test]
+    fn an_interrupt_ends_the_work() {
+        for n_threads in [1, 2] {
+            let started = Instant::now();
+            let outcome = Team::new(n_threads, &|| true).ordered_reduce(
+                true,
+                &mut [0u8; 100],
+                |_, _| std::thread::sleep(Duration::from_millis(20)),
+                |_, _| {},
+            );
+            assert_eq!(outcome, Err(Error::Interrupted));
+            assert!(started.elapsed() < Duration::from_secs(1));
+        }
+    }
+}
