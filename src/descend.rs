@@ -1,7 +1,7 @@
 //! The one loop: gradient → finite? → stop? → step size → record → advance.
 
 use crate::error::Error;
-use crate::lanes::{dot, vectorized};
+use crate::lanes::dot;
 use crate::method::Method;
 use crate::objective::Objective;
 use crate::reduce::POLL;
@@ -49,7 +49,7 @@ pub fn descend(
     let mut history = Vec::new();
     for step in 0.. {
         let loss = objective.value_and_gradient(&parameters, &mut gradient)?;
-        let gradient_norm = vectorized(|| dot(&gradient, &gradient)).sqrt();
+        let gradient_norm = dot(&gradient, &gradient).sqrt();
         if step == 0 {
             first_gradient_norm = gradient_norm;
         }

@@ -1,14 +1,13 @@
-//! Vector kernels on slices: dot product, scaled add, sum.
+//! Vector kernels on slices: dot products, sums, scaled adds, compiled once per instruction set.
 //!
-//! Written over fixed-width lanes in plain Rust and compiled once per instruction set (`pulp` picks one at run time).
-//! The order of additions is the same in all of them and no multiply-add is fused, so the bits are the same too.
+//! `pulp` picks the instruction set at run time. Sums name its registers, because a compiler must not reorder them by
+//! itself; the other kernels are plain loops, which it turns into vector code.
 
 use crate::real::Real;
+use pulp::Simd;
 
-/// Lanes of the main loop: two 512-bit registers of `f32`, four of `f64`.
-const WIDE: usize = 32;
-/// Lanes of the loop over what the main loop leaves.
-const NARROW: usize = 8;
+/// Sums that run side by side, to hide the latency of an addition.
+const ACCUMULATORS: usize = 4;
 /// Rows that one sweep over the gradient adds, to load and store the gradient once for all of them.
 const ROWS: usize = 8;
 
@@ -26,60 +25,68 @@ pub fn instruction_set() -> &'static str {
     found.map_or("baseline instructions", |(_, known)| known)
 }
 
+/// Σ aᵢ bᵢ, for kernels that are already compiled for `S`.
 #[inline(always)]
-fn halve<T: Real, const N: usize>(lanes: [T; N]) -> T {
-    let mut lanes = lanes;
-    let mut half = N / 2;
-    while half > 0 {
-        for i in 0..half {
-            lanes[i] += lanes[i + half];
+fn dot_on<S: Simd, T: Real>(simd: S, a: &[T], b: &[T]) -> T {
+    let (a_whole, a_rest) = T::whole::<S>(a);
+    let (b_whole, b_rest) = T::whole::<S>(b);
+    let mut sums = [T::zeros(simd); ACCUMULATORS];
+    let (a_groups, a_last) = a_whole.as_chunks::<ACCUMULATORS>();
+    let (b_groups, b_last) = b_whole.as_chunks::<ACCUMULATORS>();
+    for (a, b) in a_groups.iter().zip(b_groups) {
+        for k in 0..ACCUMULATORS {
+            sums[k] = T::multiply_add(simd, a[k], b[k], sums[k]);
         }
-        half /= 2;
     }
-    lanes[0]
+    for (&a, &b) in a_last.iter().zip(b_last) {
+        sums[0] = T::multiply_add(simd, a, b, sums[0]);
+    }
+    if !a_rest.is_empty() {
+        let (a, b) = (T::partial(simd, a_rest), T::partial(simd, b_rest));
+        sums[1] = T::multiply_add(simd, a, b, sums[1]);
+    }
+    T::total(simd, join::<S, T>(simd, sums))
+}
+
+#[inline(always)]
+fn join<S: Simd, T: Real>(simd: S, sums: [T::Vector<S>; ACCUMULATORS]) -> T::Vector<S> {
+    let first = T::add_lanes(simd, sums[0], sums[1]);
+    T::add_lanes(simd, first, T::add_lanes(simd, sums[2], sums[3]))
 }
 
 /// Σ aᵢ bᵢ.
+#[pulp::with_simd(dot = pulp::Arch::new())]
 #[inline(always)]
-pub fn dot<T: Real>(a: &[T], b: &[T]) -> T {
-    let (a_wide, a_rest) = a.as_chunks::<WIDE>();
-    let (b_wide, b_rest) = b.as_chunks::<WIDE>();
-    let mut wide = [T::ZERO; WIDE];
-    for (a, b) in a_wide.iter().zip(b_wide) {
-        for lane in 0..WIDE {
-            wide[lane] += a[lane] * b[lane];
-        }
+pub fn dot_with_simd<S: Simd, T: Real>(simd: S, a: &[T], b: &[T]) -> T {
+    dot_on(simd, a, b)
+}
+
+/// sums[i] ← sums[i] + ⟨rows[i, ·], coef⟩, rows of length `coef.len()` one after the other.
+#[pulp::with_simd(add_row_dots = pulp::Arch::new())]
+#[inline(always)]
+pub fn add_row_dots_with_simd<S: Simd, T: Real>(simd: S, sums: &mut [T], rows: &[T], coef: &[T]) {
+    for (sum, row) in sums.iter_mut().zip(rows.chunks_exact(coef.len())) {
+        *sum += dot_on(simd, row, coef);
     }
-    let (a_narrow, a_rest) = a_rest.as_chunks::<NARROW>();
-    let (b_narrow, b_rest) = b_rest.as_chunks::<NARROW>();
-    let mut narrow = [T::ZERO; NARROW];
-    for (a, b) in a_narrow.iter().zip(b_narrow) {
-        for lane in 0..NARROW {
-            narrow[lane] += a[lane] * b[lane];
-        }
-    }
-    let mut rest = T::ZERO;
-    for (&a, &b) in a_rest.iter().zip(b_rest) {
-        rest += a * b;
-    }
-    halve(wide) + (halve(narrow) + rest)
 }
 
 /// Σ aᵢ.
+#[pulp::with_simd(sum = pulp::Arch::new())]
 #[inline(always)]
-pub fn sum<T: Real>(a: &[T]) -> T {
-    let (a_wide, a_rest) = a.as_chunks::<WIDE>();
-    let mut wide = [T::ZERO; WIDE];
-    for a in a_wide {
-        for lane in 0..WIDE {
-            wide[lane] += a[lane];
+pub fn sum_with_simd<S: Simd, T: Real>(simd: S, a: &[T]) -> T {
+    let (whole, rest) = T::whole::<S>(a);
+    let mut sums = [T::zeros(simd); ACCUMULATORS];
+    let (groups, last) = whole.as_chunks::<ACCUMULATORS>();
+    for group in groups {
+        for k in 0..ACCUMULATORS {
+            sums[k] = T::add_lanes(simd, sums[k], group[k]);
         }
     }
-    let mut rest = T::ZERO;
-    for &a in a_rest {
-        rest += a;
+    for &a in last {
+        sums[0] = T::add_lanes(simd, sums[0], a);
     }
-    halve(wide) + rest
+    sums[1] = T::add_lanes(simd, sums[1], T::partial(simd, rest));
+    T::total(simd, join::<S, T>(simd, sums))
 }
 
 /// y ← y + scale · x.
@@ -127,8 +134,8 @@ mod tests {
         #[test]
         fn sums_are_exact_on_integers(a in integers(0..200)) {
             let twice: Vec<f32> = a.iter().map(|x| 2.0 * x).collect();
-            prop_assert_eq!(vectorized(|| sum(&a)), a.iter().sum::<f32>());
-            prop_assert_eq!(vectorized(|| dot(&a, &twice)), a.iter().map(|x| 2.0 * x * x).sum::<f32>());
+            prop_assert_eq!(sum(&a), a.iter().sum::<f32>());
+            prop_assert_eq!(dot(&a, &twice), a.iter().map(|x| 2.0 * x * x).sum::<f32>());
         }
 
         #[test]

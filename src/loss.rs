@@ -79,69 +79,88 @@ impl Loss {
             #[inline(always)]
             || {
                 match self {
-                    Self::Mse => pointwise(squared_error, targets, scores, values),
-                    Self::LogLoss => pointwise(logistic, targets, scores, values),
+                    Self::Mse => pointwise::<SquaredError, T>(targets, scores, values),
+                    Self::LogLoss => pointwise::<Logistic, T>(targets, scores, values),
                     Self::Softmax { n_classes } => softmax(n_classes, targets, scores, values),
                 }
                 if let Some(weights) = weights {
                     weigh(weights, self.width(), scores, values);
                 }
-                sum(values).to_f64()
             },
-        )
+        );
+        sum(values).to_f64()
+    }
+}
+
+/// A loss of one score a row: its value and derivative at a point, without branches.
+trait Point {
+    fn at<T: Real>(y: T, z: T) -> (T, T);
+}
+
+struct SquaredError;
+
+impl Point for SquaredError {
+    #[inline(always)]
+    fn at<T: Real>(y: T, z: T) -> (T, T) {
+        let residual = z - y;
+        (residual * residual, residual + residual)
+    }
+}
+
+struct Logistic;
+
+impl Point for Logistic {
+    /// With e = exp(−|z|), value and derivative keep their relative accuracy at both ends:
+    /// nothing of size one is subtracted from something close to one.
+    #[inline(always)]
+    fn at<T: Real>(y: T, z: T) -> (T, T) {
+        let positive = z > T::ZERO;
+        let e = exp_nonpositive(if positive { -z } else { z });
+        let hinge = if positive { z } else { T::ZERO };
+        let miss = T::ONE - y;
+        let numerator = if positive { miss - y * e } else { miss * e - y };
+        (hinge - y * z + log1p_unit(e), numerator / (T::ONE + e))
     }
 }
 
 #[inline(always)]
-fn pointwise<T: Real>(
-    point: impl Fn(T, T) -> (T, T),
-    targets: &[T],
-    scores: &mut [T],
-    values: &mut [T],
-) {
+fn pointwise<P: Point, T: Real>(targets: &[T], scores: &mut [T], values: &mut [T]) {
     for ((&target, score), value) in targets.iter().zip(scores).zip(values) {
-        (*value, *score) = point(target, *score);
+        (*value, *score) = P::at(target, *score);
     }
 }
 
-#[inline(always)]
-fn squared_error<T: Real>(y: T, z: T) -> (T, T) {
-    let residual = z - y;
-    (residual * residual, residual + residual)
-}
-
-/// With e = exp(−|z|), value and derivative keep their relative accuracy at both ends:
-/// nothing of size one is subtracted from something close to one.
-#[inline(always)]
-fn logistic<T: Real>(y: T, z: T) -> (T, T) {
-    let positive = z > T::ZERO;
-    let e = exp_nonpositive(if positive { -z } else { z });
-    let hinge = if positive { z } else { T::ZERO };
-    let miss = T::ONE - y;
-    let numerator = if positive { miss - y * e } else { miss * e - y };
-    (hinge - y * z + log1p_unit(e), numerator / (T::ONE + e))
-}
-
+/// In three sweeps, so that the exponentials of all rows are one loop.
 #[inline(always)]
 fn softmax<T: Real>(n_classes: usize, targets: &[T], scores: &mut [T], values: &mut [T]) {
+    let class = |target: T| target.to_f64() as usize;
     for ((&target, row), value) in
-        targets.iter().zip(scores.chunks_exact_mut(n_classes)).zip(values)
+        targets.iter().zip(scores.chunks_exact_mut(n_classes)).zip(values.iter_mut())
     {
-        let class = target.to_f64() as usize;
         let mut highest = row[0];
         for &score in &row[1..] {
             highest = if score > highest { score } else { highest };
         }
-        let gap = highest - row[class];
-        for score in row.iter_mut() {
-            *score = exp_nonpositive(*score - highest);
+        *value = highest - row[class(target)];
+        for score in row {
+            *score -= highest;
         }
-        let total = sum(row);
-        *value = total.natural_log() + gap;
+    }
+    for score in scores.iter_mut() {
+        *score = exp_nonpositive(*score);
+    }
+    for ((&target, row), value) in
+        targets.iter().zip(scores.chunks_exact_mut(n_classes)).zip(values)
+    {
+        let mut total = T::ZERO;
+        for &score in row.iter() {
+            total += score;
+        }
+        *value += total.natural_log();
         for score in row.iter_mut() {
             *score /= total;
         }
-        row[class] -= T::ONE;
+        row[class(target)] -= T::ONE;
     }
 }
 

@@ -6,7 +6,7 @@
 
 use crate::design::Design;
 use crate::error::Error;
-use crate::lanes::{sum, vectorized};
+use crate::lanes::sum;
 use crate::real::Real;
 use crate::reduce::Team;
 use std::ops::Range;
@@ -175,7 +175,7 @@ pub fn read<T: Real>(data: &[T], team: &Team<'_>) -> Result<f64, Error> {
     let mut sums = vec![0.0; data.len().div_ceil(chunk_length)];
     let task = |i: usize, total: &mut f64| {
         let chunk = &data[i * chunk_length..((i + 1) * chunk_length).min(data.len())];
-        *total = vectorized(|| sum(chunk)).to_f64();
+        *total = sum(chunk).to_f64();
     };
     team.ordered_reduce(true, &mut sums, task, |a, b| *a += b)?;
     Ok(sums.first().copied().unwrap_or(0.0))
@@ -196,7 +196,7 @@ fn fill_rows<T: Real>(scores: &mut [T], intercept: &[T]) {
 
 fn add_column_sums<T: Real>(sums: &mut [f64], residual: &[T]) {
     match sums {
-        [one] => *one += vectorized(|| sum(residual)).to_f64(),
+        [one] => *one += sum(residual).to_f64(),
         several => {
             for row in residual.chunks_exact(several.len()) {
                 for (sum, r) in several.iter_mut().zip(row) {

@@ -10,7 +10,7 @@ pub struct L2 {
 
 impl L2 {
     pub fn value(self, coef: &[f64]) -> f64 {
-        0.5 * self.alpha * vectorized(|| dot(coef, coef))
+        0.5 * self.alpha * dot(coef, coef)
     }
 
     /// gradient ← gradient + α W

@@ -1,5 +1,6 @@
 //! The two scalar types: `f32` and `f64`, and what a kernel may ask of them.
 
+use pulp::Simd;
 use std::fmt::Debug;
 use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Sub, SubAssign};
 
@@ -40,6 +41,23 @@ pub trait Real:
     fn from_f64(value: f64) -> Self;
     fn to_f64(self) -> f64;
     fn natural_log(self) -> Self;
+    /// One register of these on the instruction set `S`, and what a reduction needs of it.
+    type Vector<S: Simd>: Copy;
+    fn zeros<S: Simd>(simd: S) -> Self::Vector<S>;
+    /// `slice` as whole registers, and what is left over.
+    fn whole<S: Simd>(slice: &[Self]) -> (&[Self::Vector<S>], &[Self]);
+    /// What is left over as one register, padded with zeros.
+    fn partial<S: Simd>(simd: S, slice: &[Self]) -> Self::Vector<S>;
+    fn add_lanes<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
+    /// a · b + c, fused where the instruction set can.
+    fn multiply_add<S: Simd>(
+        simd: S,
+        a: Self::Vector<S>,
+        b: Self::Vector<S>,
+        c: Self::Vector<S>,
+    ) -> Self::Vector<S>;
+    fn total<S: Simd>(simd: S, a: Self::Vector<S>) -> Self;
+
     /// 2ⁿ, given n + `ROUNDING`: the low bits of that sum are n in two's complement.
     fn power_of_two(rounded: Self) -> Self;
 }
@@ -67,6 +85,38 @@ impl Real for f32 {
     #[inline(always)]
     fn natural_log(self) -> f32 {
         self.ln()
+    }
+
+    type Vector<S: Simd> = S::f32s;
+
+    #[inline(always)]
+    fn zeros<S: Simd>(simd: S) -> S::f32s {
+        simd.splat_f32s(0.0)
+    }
+
+    #[inline(always)]
+    fn whole<S: Simd>(slice: &[f32]) -> (&[S::f32s], &[f32]) {
+        S::as_simd_f32s(slice)
+    }
+
+    #[inline(always)]
+    fn partial<S: Simd>(simd: S, slice: &[f32]) -> S::f32s {
+        simd.partial_load_f32s(slice)
+    }
+
+    #[inline(always)]
+    fn add_lanes<S: Simd>(simd: S, a: S::f32s, b: S::f32s) -> S::f32s {
+        simd.add_f32s(a, b)
+    }
+
+    #[inline(always)]
+    fn multiply_add<S: Simd>(simd: S, a: S::f32s, b: S::f32s, c: S::f32s) -> S::f32s {
+        simd.mul_add_e_f32s(a, b, c)
+    }
+
+    #[inline(always)]
+    fn total<S: Simd>(simd: S, a: S::f32s) -> f32 {
+        simd.reduce_sum_f32s(a)
     }
 
     #[inline(always)]
@@ -99,6 +149,38 @@ impl Real for f64 {
     #[inline(always)]
     fn natural_log(self) -> f64 {
         self.ln()
+    }
+
+    type Vector<S: Simd> = S::f64s;
+
+    #[inline(always)]
+    fn zeros<S: Simd>(simd: S) -> S::f64s {
+        simd.splat_f64s(0.0)
+    }
+
+    #[inline(always)]
+    fn whole<S: Simd>(slice: &[f64]) -> (&[S::f64s], &[f64]) {
+        S::as_simd_f64s(slice)
+    }
+
+    #[inline(always)]
+    fn partial<S: Simd>(simd: S, slice: &[f64]) -> S::f64s {
+        simd.partial_load_f64s(slice)
+    }
+
+    #[inline(always)]
+    fn add_lanes<S: Simd>(simd: S, a: S::f64s, b: S::f64s) -> S::f64s {
+        simd.add_f64s(a, b)
+    }
+
+    #[inline(always)]
+    fn multiply_add<S: Simd>(simd: S, a: S::f64s, b: S::f64s, c: S::f64s) -> S::f64s {
+        simd.mul_add_e_f64s(a, b, c)
+    }
+
+    #[inline(always)]
+    fn total<S: Simd>(simd: S, a: S::f64s) -> f64 {
+        simd.reduce_sum_f64s(a)
     }
 
     #[inline(always)]

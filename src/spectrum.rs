@@ -31,11 +31,11 @@ pub fn largest_eigenvalue(
         if !scale.is_finite() {
             return Ok(scale);
         }
-        diagonal.push(vectorized(|| dot(last, &image)));
+        diagonal.push(dot(last, &image));
         // Twice is enough: one round leaves errors of the size of what it removed.
         for _ in 0..2 {
             for direction in &basis {
-                let share = vectorized(|| dot(direction, &image));
+                let share = dot(direction, &image);
                 vectorized(|| add_scaled(&mut image, -share, direction));
             }
         }
@@ -61,7 +61,7 @@ fn start(dimension: usize) -> Vec<f64> {
 }
 
 fn norm(v: &[f64]) -> f64 {
-    vectorized(|| dot(v, v)).sqrt()
+    dot(v, v).sqrt()
 }
 
 fn normalized(mut v: Vec<f64>) -> (Vec<f64>, f64) {

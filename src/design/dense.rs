@@ -2,7 +2,7 @@
 
 use super::Design;
 use crate::error::{Error, expect_length};
-use crate::lanes::{add_rows, add_scaled, dot, vectorized};
+use crate::lanes::{add_row_dots, add_rows, add_scaled, dot, vectorized};
 use crate::real::Real;
 use faer::{Accum, MatMut, MatRef, Par, linalg::matmul::matmul};
 use std::ops::Range;
@@ -60,14 +60,7 @@ impl<T: Real> Design<T> for RowMajor<'_, T> {
     fn add_scores(&self, rows: Range<usize>, coef: &[T], scores: &mut [T]) {
         let (n_rows, d, block) = (rows.len(), self.n_features, self.block(rows));
         if scores.len() == n_rows {
-            vectorized(
-                #[inline(always)]
-                || {
-                    for (score, row) in scores.iter_mut().zip(block.chunks_exact(d)) {
-                        *score += dot(row, coef);
-                    }
-                },
-            );
+            add_row_dots(scores, block, coef);
         } else {
             let x = MatRef::from_row_major_slice(block, n_rows, d);
             add_score_columns(x, coef, scores);
@@ -137,14 +130,9 @@ impl<T: Real> Design<T> for ColumnMajor<'_, T> {
 
     fn add_gradient(&self, rows: Range<usize>, residual: &[T], gradient: &mut [T]) {
         if residual.len() == rows.len() {
-            vectorized(
-                #[inline(always)]
-                || {
-                    for (column, slope) in self.data.chunks_exact(self.n_rows).zip(gradient) {
-                        *slope += dot(&column[rows.clone()], residual);
-                    }
-                },
-            );
+            for (column, slope) in self.data.chunks_exact(self.n_rows).zip(gradient) {
+                *slope += dot(&column[rows.clone()], residual);
+            }
         } else {
             add_gradient_rows(self.block(rows), residual, gradient);
         }
