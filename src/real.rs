@@ -41,6 +41,9 @@ pub trait Real:
     fn from_f64(value: f64) -> Self;
     fn to_f64(self) -> f64;
     fn natural_log(self) -> Self;
+    fn magnitude(self) -> Self;
+    /// 1 where the sign is plus, 0 where it is minus; arithmetic on bits, never a branch.
+    fn is_positive(self) -> Self;
     /// One register of these on the instruction set `S`, and what a reduction needs of it.
     type Vector<S: Simd>: Copy;
     fn zeros<S: Simd>(simd: S) -> Self::Vector<S>;
@@ -80,6 +83,16 @@ impl Real for f32 {
     #[inline(always)]
     fn to_f64(self) -> f64 {
         f64::from(self)
+    }
+
+    #[inline(always)]
+    fn magnitude(self) -> f32 {
+        self.abs()
+    }
+
+    #[inline(always)]
+    fn is_positive(self) -> f32 {
+        0.5 + 0.5_f32.copysign(self)
     }
 
     #[inline(always)]
@@ -144,6 +157,16 @@ impl Real for f64 {
     #[inline(always)]
     fn to_f64(self) -> f64 {
         self
+    }
+
+    #[inline(always)]
+    fn magnitude(self) -> f64 {
+        self.abs()
+    }
+
+    #[inline(always)]
+    fn is_positive(self) -> f64 {
+        0.5 + 0.5_f64.copysign(self)
     }
 
     #[inline(always)]
