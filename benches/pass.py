@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 from steepest import _steepest
 from steepest.backends import thread_count
 from steepest.problem import make_problem

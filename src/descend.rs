@@ -170,15 +170,9 @@ mod tests {
         assert_eq!((solution.status, solution.loss), (Status::MaxSteps, 0.5));
         let stopping = Stopping { max_steps: 10, ..stopping };
         let watch = &mut |info: &StepInfo| Ok(info.step == 4);
-        let solution = descend(
-            &mut Quadratic(vec![1.0]),
-            &mut GradientDescent,
-            &mut Constant(0.5),
-            stopping,
-            vec![0.0],
-            watch,
-        )
-        .unwrap();
+        let solution =
+            descend(&mut Quadratic(vec![1.0]), &mut GradientDescent, &mut Constant(0.5), stopping, vec![0.0], watch)
+                .unwrap();
         assert_eq!((solution.status, solution.history.len()), (Status::Stopped, 4));
     }
 }

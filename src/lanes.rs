@@ -124,9 +124,7 @@ mod tests {
     use proptest::prelude::*;
 
     /// Small integers: sums are exact, so kernels can be compared with `==`.
-    fn integers(
-        length: impl Into<proptest::collection::SizeRange>,
-    ) -> impl Strategy<Value = Vec<f32>> {
+    fn integers(length: impl Into<proptest::collection::SizeRange>) -> impl Strategy<Value = Vec<f32>> {
         proptest::collection::vec((-8i8..=8).prop_map(f32::from), length)
     }
 

@@ -143,9 +143,7 @@ fn pointwise<P: Point, T: Real>(targets: &[T], scores: &mut [T], values: &mut [T
 #[inline(always)]
 fn softmax<T: Real>(n_classes: usize, targets: &[T], scores: &mut [T], values: &mut [T]) {
     let class = |target: T| target.to_f64() as usize;
-    for ((&target, row), value) in
-        targets.iter().zip(scores.chunks_exact_mut(n_classes)).zip(values.iter_mut())
-    {
+    for ((&target, row), value) in targets.iter().zip(scores.chunks_exact_mut(n_classes)).zip(values.iter_mut()) {
         let mut highest = row[0];
         for &score in &row[1..] {
             highest = if score > highest { score } else { highest };
@@ -158,9 +156,7 @@ fn softmax<T: Real>(n_classes: usize, targets: &[T], scores: &mut [T], values: &
     for score in scores.iter_mut() {
         *score = exp_nonpositive(*score);
     }
-    for ((&target, row), value) in
-        targets.iter().zip(scores.chunks_exact_mut(n_classes)).zip(values)
-    {
+    for ((&target, row), value) in targets.iter().zip(scores.chunks_exact_mut(n_classes)).zip(values) {
         let mut total = T::ZERO;
         for &score in row.iter() {
             total += score;

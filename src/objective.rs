@@ -22,11 +22,7 @@ pub trait Objective {
     }
 
     /// Returns F(parameters) and overwrites `gradient`, in one pass over the data.
-    fn value_and_gradient(
-        &mut self,
-        parameters: &[f64],
-        gradient: &mut [f64],
-    ) -> Result<f64, Error>;
+    fn value_and_gradient(&mut self, parameters: &[f64], gradient: &mut [f64]) -> Result<f64, Error>;
 
     /// L with 0 ≼ ∇²F ≼ L·I everywhere: 1/L is a safe step size. Several passes.
     fn curvature(&mut self) -> Result<f64, Error>;
@@ -155,11 +151,7 @@ impl<T: Real> Objective for Empirical<'_, T> {
         self.layout.len()
     }
 
-    fn value_and_gradient(
-        &mut self,
-        parameters: &[f64],
-        gradient: &mut [f64],
-    ) -> Result<f64, Error> {
+    fn value_and_gradient(&mut self, parameters: &[f64], gradient: &mut [f64]) -> Result<f64, Error> {
         let (layout, total_weight) = (self.layout, self.total_weight);
         expect_length("parameters", layout.len(), parameters.len())?;
         cast_into(&mut self.cast, parameters);
@@ -228,8 +220,7 @@ mod tests {
         n_threads: usize,
     ) -> (f64, Vec<f64>) {
         let team = Team::new(n_threads, NEVER);
-        let mut objective =
-            Empirical::new(design, sample, loss, L2 { alpha: 0.5 }, true, team).unwrap();
+        let mut objective = Empirical::new(design, sample, loss, L2 { alpha: 0.5 }, true, team).unwrap();
         let mut gradient = vec![f64::NAN; objective.len()];
         let value = objective.value_and_gradient(parameters, &mut gradient).unwrap();
         (value, gradient)
@@ -249,8 +240,7 @@ mod tests {
         for loss in [Loss::Mse, Loss::Softmax { n_classes: 3 }] {
             for weights in [None, Some(&weights[..])] {
                 let sample = Sample { targets: &labels[..], weights };
-                let parameters: Vec<f64> =
-                    (0..loss.width() * (d + 1)).map(|i| 0.1 * i as f64).collect();
+                let parameters: Vec<f64> = (0..loss.width() * (d + 1)).map(|i| 0.1 * i as f64).collect();
                 let row_major = RowMajor::new(&x, n, d).unwrap();
                 let column_major = ColumnMajor::new(&x, n, d).unwrap();
                 for design in [&row_major as &dyn Design<f32>, &column_major] {
@@ -308,8 +298,7 @@ mod tests {
         let design = RowMajor::new(&x, 3, 2).unwrap();
         let sample = Sample { targets: &[0.0; 3], weights: None };
         let team = Team::new(1, NEVER);
-        let mut objective =
-            Empirical::new(&design, sample, Loss::Mse, L2 { alpha: 0.25 }, false, team).unwrap();
+        let mut objective = Empirical::new(&design, sample, Loss::Mse, L2 { alpha: 0.25 }, false, team).unwrap();
         // XᵀX = [[35, 49], [49, 69]]
         let exact = 2.0 / 3.0 * (52.0 + (17.0f64 * 17.0 + 49.0 * 49.0).sqrt()) + 0.25;
         assert!((objective.curvature().unwrap() - exact).abs() < 1e-12 * exact);

@@ -38,11 +38,7 @@ pub struct Sums {
 
 impl Sums {
     fn new(width: usize, n_features: usize) -> Self {
-        Self {
-            value: 0.0,
-            coef_gradient: vec![0.0; width * n_features],
-            intercept_gradient: vec![0.0; width],
-        }
+        Self { value: 0.0, coef_gradient: vec![0.0; width * n_features], intercept_gradient: vec![0.0; width] }
     }
 
     fn clear(&mut self) {
@@ -115,8 +111,7 @@ impl<'a, T: Real> Pass<'a, T> {
         coef: &[T],
         intercept: &[T],
     ) -> Result<&Sums, Error> {
-        let (design, width, block_rows, chunk_rows) =
-            (self.design, self.width, self.block_rows, self.chunk_rows);
+        let (design, width, block_rows, chunk_rows) = (self.design, self.width, self.block_rows, self.chunk_rows);
         let task = |i: usize, chunk: &mut Chunk<T>| {
             let rows = i * chunk_rows..((i + 1) * chunk_rows).min(design.n_rows());
             chunk.run(design, width, block_rows, rows, rule, coef, intercept);

@@ -15,9 +15,7 @@ use crate::real::Real;
 use crate::reduce::Team;
 use crate::step::{Constant, InverseCurvature, StepSize};
 use crate::stopping::Stopping;
-use numpy::{
-    Element, IntoPyArray, PyArray1, PyReadonlyArray1, PyReadonlyArray2, PyUntypedArrayMethods,
-};
+use numpy::{Element, IntoPyArray, PyArray1, PyReadonlyArray1, PyReadonlyArray2, PyUntypedArrayMethods};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -86,11 +84,7 @@ impl Interpreter {
 /// What is done with an objective once it is built.
 trait Task: Send {
     type Output: Send;
-    fn run(
-        self,
-        interpreter: &Interpreter,
-        objective: &mut dyn Objective,
-    ) -> Result<Self::Output, Error>;
+    fn run(self, interpreter: &Interpreter, objective: &mut dyn Objective) -> Result<Self::Output, Error>;
 }
 
 /// Builds the objective that `problem` describes and runs `task` on it, detached from the interpreter.
@@ -154,11 +148,7 @@ struct Evaluate {
 impl Task for Evaluate {
     type Output = (f64, Vec<f64>);
 
-    fn run(
-        self,
-        _interpreter: &Interpreter,
-        objective: &mut dyn Objective,
-    ) -> Result<Self::Output, Error> {
+    fn run(self, _interpreter: &Interpreter, objective: &mut dyn Objective) -> Result<Self::Output, Error> {
         let mut gradient = vec![0.0; objective.len()];
         let value = objective.value_and_gradient(&self.parameters, &mut gradient)?;
         Ok((value, gradient))
@@ -187,8 +177,7 @@ impl Minimise {
             return Ok(false);
         };
         interpreter.ask(|py| {
-            let arguments =
-                (info.step, info.loss, info.gradient_norm, info.step_size, info.seconds);
+            let arguments = (info.step, info.loss, info.gradient_norm, info.step_size, info.seconds);
             callback.bind(py).call1(arguments)?.is_truthy()
         })
     }
@@ -197,11 +186,7 @@ impl Minimise {
 impl Task for Minimise {
     type Output = Solution;
 
-    fn run(
-        self,
-        interpreter: &Interpreter,
-        objective: &mut dyn Objective,
-    ) -> Result<Solution, Error> {
+    fn run(self, interpreter: &Interpreter, objective: &mut dyn Objective) -> Result<Solution, Error> {
         let mut method = method::from_name(&self.plan.method)?;
         let mut step_size: Box<dyn StepSize> = match self.plan.learning_rate {
             Some(rate) => Box::new(Constant(rate)),
@@ -209,14 +194,7 @@ impl Task for Minimise {
         };
         let stopping = Stopping { max_steps: self.plan.n_steps, tolerance: self.plan.tol };
         let mut watch = |info: &StepInfo| self.watch(interpreter, info);
-        descend(
-            objective,
-            method.as_mut(),
-            step_size.as_mut(),
-            stopping,
-            self.start.clone(),
-            &mut watch,
-        )
+        descend(objective, method.as_mut(), step_size.as_mut(), stopping, self.start.clone(), &mut watch)
     }
 }
 
@@ -242,11 +220,7 @@ fn value_and_gradient<'py>(
 /// The sum of all entries of a float32 or float64 matrix: the time of reading it, for benchmarks.
 #[pyfunction]
 fn read(py: Python<'_>, design: &Bound<'_, PyAny>, n_threads: usize) -> PyResult<f64> {
-    fn typed<T: Real + Element>(
-        py: Python<'_>,
-        design: &PyReadonlyArray2<'_, T>,
-        n_threads: usize,
-    ) -> PyResult<f64> {
+    fn typed<T: Real + Element>(py: Python<'_>, design: &PyReadonlyArray2<'_, T>, n_threads: usize) -> PyResult<f64> {
         let data = design.as_slice()?;
         Ok(py.detach(|| pass::read(data, &Team::new(n_threads, &|| false)))?)
     }

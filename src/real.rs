@@ -53,12 +53,7 @@ pub trait Real:
     fn partial<S: Simd>(simd: S, slice: &[Self]) -> Self::Vector<S>;
     fn add_lanes<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
     /// a · b + c, fused where the instruction set can.
-    fn multiply_add<S: Simd>(
-        simd: S,
-        a: Self::Vector<S>,
-        b: Self::Vector<S>,
-        c: Self::Vector<S>,
-    ) -> Self::Vector<S>;
+    fn multiply_add<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>, c: Self::Vector<S>) -> Self::Vector<S>;
     fn total<S: Simd>(simd: S, a: Self::Vector<S>) -> Self;
 
     /// 2ⁿ, given n + `ROUNDING`: the low bits of that sum are n in two's complement.

@@ -35,11 +35,7 @@ impl<'a> Team<'a> {
         task: impl Fn(usize, &mut P) + Sync,
         merge: impl Fn(&mut P, &P),
     ) -> Result<(), Error> {
-        let pool = if in_parallel && self.n_threads > 1 && results.len() > 1 {
-            pool(self.n_threads)
-        } else {
-            None
-        };
+        let pool = if in_parallel && self.n_threads > 1 && results.len() > 1 { pool(self.n_threads) } else { None };
         match pool {
             Some(pool) => self.on_pool(&pool, results, task)?,
             None => self.on_this_thread(results, task)?,
@@ -48,11 +44,7 @@ impl<'a> Team<'a> {
         Ok(())
     }
 
-    fn on_this_thread<P>(
-        &self,
-        results: &mut [P],
-        task: impl Fn(usize, &mut P),
-    ) -> Result<(), Error> {
+    fn on_this_thread<P>(&self, results: &mut [P], task: impl Fn(usize, &mut P)) -> Result<(), Error> {
         let alone = results.len() == 1;
         let mut asked = Instant::now();
         for (i, result) in results.iter_mut().enumerate() {
@@ -158,12 +150,7 @@ mod tests {
     fn total(n_threads: usize, in_parallel: bool) -> f64 {
         let mut results = vec![0.0; 37];
         Team::new(n_threads, &|| false)
-            .ordered_reduce(
-                in_parallel,
-                &mut results,
-                |i, result| *result = 1.0 / (1.0 + i as f64),
-                |a, b| *a += b,
-            )
+            .ordered_reduce(in_parallel, &mut results, |i, result| *result = 1.0 / (1.0 + i as f64), |a, b| *a += b)
             .unwrap();
         results[0]
     }

@@ -16,9 +16,9 @@ The map, in the order of imports (a module uses only modules above it; a test en
 `metrics`           how good a model is
 `preprocessing`     tables to matrices: one-hot, scales
 `data`              files to tables
-`model_io`          a model with its preprocessing, saved and loaded
+`model`, `model_io` a model of a table, with its preprocessing; saved and loaded
 `training`          a table to a model: what ``steepest fit`` does
-`cli`               the command line
+`report`, `cli`     what the command line shows; the command line
 ==================  =====================================================================
 """
 
@@ -44,8 +44,8 @@ __all__ = [
     "History",
     "InputError",
     "ModelFileError",
-    "StepInfo",
     "SteepestError",
+    "StepInfo",
     "__version__",
     "descend",
     "loss_and_gradient",

@@ -4,6 +4,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+__all__ = ["__version__", "curvature", "instruction_set", "minimise", "read", "value_and_gradient"]
+
 __version__: str
 
 def instruction_set() -> str: ...

@@ -111,13 +111,11 @@ def descend(
     >>> fit.coef.round(6), fit.intercept.round(6)
     (array([2.]), np.float64(1.0))
     >>> fit.history.loss[:2]
-    array([21.        ,  1.0725 ])
+    array([21.   ,  0.535])
     """
     engine = get_backend(backend)
     known("strategy", strategy, STRATEGIES)
-    problem = make_problem(
-        X, y, loss=loss, alpha=alpha, fit_intercept=fit_intercept, sample_weight=sample_weight
-    )
+    problem = make_problem(X, y, loss=loss, alpha=alpha, fit_intercept=fit_intercept, sample_weight=sample_weight)
     plan = Plan(
         method=known("method", method, METHODS),
         learning_rate=_learning_rate(learning_rate),
@@ -288,5 +286,3 @@ def _divergence(engine: Backend, problem: Problem, plan: Plan, solution: Solutio
 def _safe_step_size(engine: Backend, problem: Problem, plan: Plan) -> float:
     curvature = engine.curvature(problem, plan.n_threads)
     return 1 / curvature if curvature > 0 else np.inf
-
-

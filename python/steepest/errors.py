@@ -35,9 +35,7 @@ class DivergenceError(SteepestError, ArithmeticError):
         1/L, the largest step size for which gradient descent is sure not to ascend.
     """
 
-    def __init__(
-        self, message: str, *, step: int, step_size: float, safe_step_size: float
-    ) -> None:
+    def __init__(self, message: str, *, step: int, step_size: float, safe_step_size: float) -> None:
         super().__init__(message)
         self.step = step
         self.step_size = step_size

@@ -147,7 +147,7 @@ class LogLoss:
 
 
 #: Every name under which a loss can be asked for.
-LOSSES: dict[str, type[Mse] | type[LogLoss]] = {
+LOSSES: dict[str, type[Mse | LogLoss]] = {
     "mse": Mse,
     "squared_error": Mse,
     "log_loss": LogLoss,
@@ -155,6 +155,6 @@ LOSSES: dict[str, type[Mse] | type[LogLoss]] = {
 }
 
 
-def loss_type(name: str) -> type[Mse] | type[LogLoss]:
+def loss_type(name: str) -> type[Mse | LogLoss]:
     """Return the loss called `name`."""
     return LOSSES[known("loss", name, LOSSES)]

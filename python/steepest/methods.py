@@ -39,9 +39,7 @@ class GradientDescent:
 METHODS: dict[str, type[GradientDescent]] = {"gd": GradientDescent}
 
 
-def step_size_rule(
-    learning_rate: float | None, curvature: Callable[[], float]
-) -> Callable[[], float]:
+def step_size_rule(learning_rate: float | None, curvature: Callable[[], float]) -> Callable[[], float]:
     """Return a function that gives the size of each step: `learning_rate`, or 1/L where it is None.
 
     `curvature` is asked for L at the first step. A function without curvature is constant: any step will do.

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from steepest.errors import InputError
 
 if TYPE_CHECKING:
     from os import PathLike
 
     from steepest.result import Fit
 
+FORMATS = {".png", ".svg", ".pdf", ".jpg"}
 NAMES = {"mse": "mean squared error", "log_loss": "cross-entropy"}
 #: A span of losses wider than this factor is easier to read on a logarithmic scale.
 WIDE_SPAN = 20.0
@@ -21,9 +25,11 @@ def plot_loss(fit: Fit, ax: Any = None) -> Any:
 
     The last point is where the descent ended. The scale is logarithmic where the losses span more than a factor of 20.
     """
-    import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator, NullLocator
 
     if ax is None:
+        import matplotlib.pyplot as plt
+
         _, ax = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
     steps = np.append(fit.history.step, fit.n_steps)
     losses = np.append(fit.history.loss, fit.loss)
@@ -38,12 +44,22 @@ def plot_loss(fit: Fit, ax: Any = None) -> Any:
     )
     if losses.min() > 0 and losses.max() > WIDE_SPAN * losses.min():
         ax.set_yscale("log")
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_minor_locator(NullLocator())
     ax.set_xlabel("step")
     ax.set_ylabel(NAMES.get(fit.loss_name, fit.loss_name))
     ax.set_title(f"{fit.method}, {fit.n_steps} steps, backend {fit.backend}")
     ax.grid(alpha=0.3)
     ax.spines[["top", "right"]].set_visible(False)
     return ax
+
+
+def check_format(path: str | PathLike[str]) -> None:
+    """Raise an error if `path` does not end in the name of a format that can be drawn."""
+    ending = Path(path).suffix
+    if ending.lower() not in FORMATS:
+        raise InputError(f"plot: expected a name ending in {', '.join(sorted(FORMATS))}; got {str(path)!r}")
 
 
 def save_loss(fit: Fit, path: str | PathLike[str]) -> None:

@@ -59,28 +59,27 @@ class Problem:
     @property
     def n_coef(self) -> int:
         """Number of coefficients."""
-        return self.loss.width * self.design.shape[1]
+        n_features: int = self.design.shape[1]
+        return self.loss.width * n_features
 
     def flatten(self, coef: Any, intercept: Any) -> NDArray[np.float64]:
         """Return coefficients and intercept as one flat vector: coef by rows, then intercept if it is fitted."""
-        coef = as_numbers("coef", coef).astype(np.float64)
-        if coef.ndim == 0:
-            coef = coef[np.newaxis]
+        coef = np.atleast_1d(as_numbers("coef", coef)).astype(np.float64)
         if coef.shape != self.coef_shape:
             raise InputError(f"coef: expected shape {self.coef_shape}; got {coef.shape}")
         intercept = as_numbers("intercept", intercept).astype(np.float64)
         if intercept.size not in {1, self.loss.width}:
-            raise InputError(
-                f"intercept: expected {self.loss.width} numbers; got shape {intercept.shape}"
-            )
+            raise InputError(f"intercept: expected {self.loss.width} numbers; got shape {intercept.shape}")
         if not (np.isfinite(coef).all() and np.isfinite(intercept).all()):
             raise InputError("coef and intercept: expected finite numbers")
         if not self.fit_intercept:
             if intercept.any():
                 raise InputError("intercept: expected 0 with fit_intercept=False")
-            return coef.ravel()
-        intercept = np.broadcast_to(intercept.ravel(), self.loss.width)
-        return np.concatenate([coef.ravel(), intercept])
+            intercept = np.empty(0)
+        else:
+            intercept = np.broadcast_to(intercept.ravel(), self.loss.width)
+        flat: NDArray[np.float64] = np.concatenate([coef.ravel(), intercept])
+        return flat
 
     def unflatten(self, parameters: NDArray[np.float64]) -> tuple[NDArray[Any], Any]:
         """Return coef (`coef_shape`) and intercept (float, or (n_classes,)), in the dtype of X."""

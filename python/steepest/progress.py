@@ -18,7 +18,13 @@ SECONDS_BETWEEN = 0.1
 def watched(n_steps: int, callback: Callback | None) -> Iterator[Callback]:
     """Show a bar for `n_steps` steps on standard error while the body runs; yield the callback that moves it."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         TextColumn("step"),

@@ -27,9 +27,7 @@ def known(name: str, given: object, choices: Iterable[str]) -> str:
     raise InputError(f"{name}: expected one of {', '.join(choices)}; got {given!r}{hint}")
 
 
-def number(
-    name: str, given: object, *, least: float = -np.inf, above: float = -np.inf
-) -> float:
+def number(name: str, given: object, *, least: float = -np.inf, above: float = -np.inf) -> float:
     """Return `given` as a finite float that is at least `least` and greater than `above`."""
     expected = "a finite number"
     if above > -np.inf:
@@ -64,8 +62,7 @@ def as_numbers(name: str, given: Any) -> NDArray[Any]:
     """
     if hasattr(given, "tocsr"):
         raise InputError(
-            f"{name}: expected a dense array; got a sparse {type(given).__name__}; "
-            f"{name}.toarray() makes a dense one"
+            f"{name}: expected a dense array; got a sparse {type(given).__name__}; {name}.toarray() makes a dense one"
         )
     if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
         raise InputError(f"{name}: expected no masked entries; fill or drop them first")
@@ -126,9 +123,7 @@ def as_weights(given: Any, n_samples: int, dtype: Any) -> NDArray[Any]:
     weights = as_vector("sample_weight", given, n_samples, dtype)
     if weights.min() < 0:
         row = int(np.argmax(weights < 0))
-        raise InputError(
-            f"sample_weight: expected no negative weight; sample_weight[{row}] is {weights[row]}"
-        )
+        raise InputError(f"sample_weight: expected no negative weight; sample_weight[{row}] is {weights[row]}")
     if not weights.any():
         raise InputError("sample_weight: expected at least one weight > 0; all are 0")
     return weights

@@ -95,8 +95,7 @@ impl<'a, T: Real> ColumnMajor<'a, T> {
     }
 
     fn block(&self, rows: Range<usize>) -> MatRef<'a, T> {
-        MatRef::from_column_major_slice(self.data, self.n_rows, self.n_features)
-            .subrows(rows.start, rows.len())
+        MatRef::from_column_major_slice(self.data, self.n_rows, self.n_features).subrows(rows.start, rows.len())
     }
 }
 
@@ -165,16 +164,8 @@ mod tests {
 
     fn cases() -> impl Strategy<Value = Case> {
         (1usize..40, 1usize..40, 1usize..4).prop_flat_map(|(n, d, width)| {
-            let integers =
-                |length| proptest::collection::vec((-8i8..=8).prop_map(f64::from), length);
-            (
-                Just(n),
-                Just(d),
-                Just(width),
-                integers(n * d),
-                integers(width * d),
-                integers(n * width),
-            )
+            let integers = |length| proptest::collection::vec((-8i8..=8).prop_map(f64::from), length);
+            (Just(n), Just(d), Just(width), integers(n * d), integers(width * d), integers(n * width))
         })
     }
 

@@ -82,7 +82,7 @@ def get_backend(name: str) -> Backend:
 
 
 def thread_count(n_threads: int | None) -> int:
-    """Return how many threads to use: the argument, else STEEPEST_NUM_THREADS, OMP_NUM_THREADS, or this machine's cores.
+    """Return how many threads to use: the argument, else STEEPEST_NUM_THREADS, OMP_NUM_THREADS, or all cores.
 
     OMP_NUM_THREADS counts because joblib and Dask set it in their workers to share the cores.
     """

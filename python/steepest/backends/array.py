@@ -51,7 +51,10 @@ class ArrayObjective:
             losses, slopes = self.loss.value_and_residual(xp, self.targets[rows], flat)
             if self.weights is not None:
                 weights = self.weights[rows]
-                losses, slopes = losses * weights, (slopes.T * weights).T if width > 1 else slopes * weights
+                losses, slopes = (
+                    losses * weights,
+                    (slopes.T * weights).T if width > 1 else slopes * weights,
+                )
             value += float(xp.sum(xp.astype(losses, xp.float64)))
             return xp.reshape(slopes, scores.shape)
 
@@ -99,9 +102,7 @@ class ArrayObjective:
             yield slice(start, min(start + BLOCK_ROWS, n))
 
 
-def descend(
-    objective: ArrayObjective, plan: Plan, start: NDArray[np.float64], callback: Callback | None
-) -> Solution:
+def descend(objective: ArrayObjective, plan: Plan, start: NDArray[np.float64], callback: Callback | None) -> Solution:
     """Minimise `objective`: the loop of ``src/descend.rs``, gradient → finite? → stop? → record → advance."""
     xp = objective.xp
     method = METHODS[plan.method]()
@@ -152,7 +153,10 @@ class ArrayBackend:
         return f"NumPy {np.__version__}: the reference"
 
     def value_and_gradient(
-        self, problem: Problem, parameters: NDArray[np.float64], n_threads: int  # noqa: ARG002
+        self,
+        problem: Problem,
+        parameters: NDArray[np.float64],
+        n_threads: int,  # noqa: ARG002
     ) -> tuple[float, NDArray[np.float64]]:
         """Return F and its flat gradient."""
         objective = ArrayObjective(problem, self.xp)

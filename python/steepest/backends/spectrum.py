@@ -5,6 +5,7 @@ The portable form of ``src/spectrum.rs``: the same Lanczos iteration from the sa
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,12 +52,10 @@ def largest_eigenvalue(xp: Any, dimension: int, product: Callable[[Any], Any]) -
 
 
 def _norm(xp: Any, v: Any) -> float:
-    return float(xp.sum(v * v)) ** 0.5
+    return math.sqrt(float(xp.sum(v * v)))
 
 
-def _largest_pair(
-    diagonal: NDArray[np.float64], off_diagonal: NDArray[np.float64]
-) -> tuple[float, float]:
+def _largest_pair(diagonal: NDArray[np.float64], off_diagonal: NDArray[np.float64]) -> tuple[float, float]:
     matrix = np.diag(diagonal) + np.diag(off_diagonal, -1)
     values, vectors = np.linalg.eigh(matrix, UPLO="L")
     return float(values[-1]), float(vectors[-1, -1])

@@ -1,0 +1,60 @@
+# Needs Python ≥ 3.11 and a Rust toolchain; everything else is installed into .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+RUST_SOURCES := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-rust test-python check format bench build clean
+
+help:  ## Print these sentences.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: build  ## Train on 100 points, then on 53,940 diamonds, and show the loss falling.
+	$(BIN)/steepest demo
+	@echo
+	$(BIN)/steepest fit examples/diamonds.csv --target price
+
+test: test-rust test-python  ## Run every test, in Rust and in Python.
+
+test-rust:  ## Run the Rust tests; they need no Python.
+	cargo test --locked
+
+test-python: build  ## Run the Python tests and every example in a docstring or the README.
+	$(BIN)/python -m pytest tests python README.md
+
+check: build  ## Formatters, linters and type checkers; changes nothing.
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --features python -- -D warnings
+	$(BIN)/ruff format --check python tests benches
+	$(BIN)/ruff check python tests benches
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest steepest._steepest
+
+format:  ## Format all code.
+format: build
+	cargo fmt
+	$(BIN)/ruff format python tests benches
+	$(BIN)/ruff check --fix --select I python tests benches
+
+bench: build  ## Measure the block pass against the memory's bandwidth and NumPy, in one run.
+	$(BIN)/python benches/pass.py
+
+build: $(VENV)/built  ## Build the extension into .venv, with all that the other targets need.
+
+$(VENV)/created:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "steepest needs Python 3.11 or newer; make PYTHON=… names one")'
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet 'maturin>=1.14,<2'
+	touch $@
+
+$(VENV)/built: $(VENV)/created pyproject.toml $(RUST_SOURCES)
+	env -u CONDA_PREFIX VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --locked --extras cli,dev
+	touch $@
+
+clean:  ## Remove the environment and everything built.
+	rm -rf $(VENV) target

@@ -1,0 +1,271 @@
+"""From a table to a model: what ``steepest fit`` does, without a word printed.
+
+Choose the loss, deal with missing values, encode, hold out rows, standardise, descend, return to the table's units,
+evaluate beside a constant.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import narwhals.stable.v2 as nw
+import numpy as np
+
+from steepest.descend import descend
+from steepest.errors import ConvergenceWarning, InputError
+from steepest.losses import LOSSES
+from steepest.metrics import classification_metrics, regression_metrics
+from steepest.model import LinearModel
+from steepest.preprocessing import (
+    Encoder,
+    Missing,
+    Standardizer,
+    require_column,
+    without_missing,
+)
+from steepest.validation import known
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from numpy.typing import NDArray
+
+    from steepest.problem import Callback
+    from steepest.result import Fit
+
+FEWEST_ROWS = 4
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user may choose; the defaults are those of the command line."""
+
+    loss: str | None = None
+    missing: Missing = "error"
+    drop: Collection[str] = ()
+    categorical: Collection[str] = ()
+    test_size: float = 0.2
+    alpha: float = 0.0
+    learning_rate: float | str = "auto"
+    n_steps: int = 10_000
+    tol: float = 1e-5
+    backend: str = "auto"
+    n_threads: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A table made ready: what to predict, from what, and which rows are held out."""
+
+    target: str
+    loss: str
+    reason: str
+    classes: list[Any] | None
+    encoder: Encoder
+    X: NDArray[np.float64]
+    y: NDArray[Any]
+    """Numbers, or class numbers."""
+    train: NDArray[np.int64]
+    test: NDArray[np.int64]
+    n_left_out: int
+    """Rows with missing values."""
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """A trained model and how good it is."""
+
+    task: Task
+    model: LinearModel
+    fit: Fit
+    standardizer: Standardizer
+    seconds: float
+    warning: str | None
+    """What the descent warned of."""
+    metrics: dict[str, dict[str, float]]
+    """Of the model on ``"train"`` and ``"test"`` rows, and of a constant prediction on the test rows."""
+
+    def effects(self) -> list[tuple[str, str | None, float, float]]:
+        """Return (feature, class, coefficient, effect of one standard deviation), the largest effect first.
+
+        The coefficient is in the table's units; the effect is what makes features of different units comparable.
+        """
+        coef = self.model.coef
+        effect = coef * self.standardizer.scale
+        rows = np.argsort(-np.abs(effect), axis=None, kind="stable")
+        names = self.model.encoder.feature_names
+        several = len(coef) > 1
+        labels = self.model.classes or []
+        found = []
+        for flat in rows:
+            k, j = divmod(int(flat), coef.shape[1])
+            label = str(labels[k]) if several else None
+            found.append((names[j], label, float(coef[k, j]), float(effect[k, j])))
+        return found
+
+
+def prepare(frame: Any, target: str, options: Options) -> Task:
+    """Turn a table into a task.
+
+    Parameters
+    ----------
+    frame : pandas, polars or pyarrow table
+        Numbers and text.
+    target : str
+        The column to predict.
+    options : Options
+        What to do with the rest.
+
+    Raises
+    ------
+    InputError
+        If a column is not there, values are missing and that was not allowed, or too few rows are left.
+    """
+    require_column(frame, target, "target")
+    for argument, names in (("drop", options.drop), ("categorical", options.categorical)):
+        for name in names:
+            require_column(frame, name, argument)
+    if target in options.drop:
+        raise InputError(f"drop: {target!r} is the target")
+    used = [name for name in nw.from_native(frame).collect_schema() if name not in options.drop]
+    frame, n_left_out = without_missing(frame, used, options.missing)
+    table = nw.from_native(frame, eager_only=True)
+    if len(table) < FEWEST_ROWS:
+        raise InputError(f"expected at least {FEWEST_ROWS} rows to train on some and test on others; got {len(table)}")
+    loss, reason = _choose_loss(table[target], options.loss)
+    y, classes = _targets(table[target], loss)
+    encoder = Encoder.learn(frame, exclude={target, *options.drop}, categorical=options.categorical)
+    train, test = _split(y, classes, options)
+    X = encoder.encode(frame)
+    return Task(target, loss, reason, classes, encoder, X, y, train, test, n_left_out)
+
+
+def _choose_loss(target: nw.Series[Any], loss: str | None) -> tuple[str, str]:
+    """Return the loss for a target column, and why."""
+    name, kind = target.name, target.dtype
+    if loss is not None:
+        return LOSSES[known("loss", loss, LOSSES)].name, "as asked"
+    n_different = target.n_unique()
+    if not kind.is_numeric():
+        if n_different < 2:  # noqa: PLR2004
+            raise InputError(f"target: every value of {name!r} is {target[0]!r}")
+        return "log_loss", f"{name!r} is one of {n_different} labels"
+    if n_different == 1:
+        raise InputError(f"target: every value of {name!r} is {target[0]!r}")
+    if n_different == 2:  # noqa: PLR2004
+        return "log_loss", f"{name!r} has 2 different values"
+    return "mse", f"{name!r} is a number with {n_different:,} different values"
+
+
+def _targets(column: nw.Series[Any], loss: str) -> tuple[NDArray[Any], list[Any] | None]:
+    """Return targets as numbers, or class numbers and their labels."""
+    name = column.name
+    if loss == "mse":
+        if not (column.dtype.is_numeric() or column.dtype == nw.Boolean):
+            raise InputError(f"target: loss mse expects numbers; {name!r} is {column.dtype}")
+        y = column.cast(nw.Float64).to_numpy().astype(np.float64)
+        if not np.isfinite(y).all():
+            row = int(np.argmin(np.isfinite(y)))
+            raise InputError(f"target: expected finite numbers; row {row} of {name!r} is {y[row]}")
+        return y, None
+    labels = np.array(column.to_list())
+    classes, numbers, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    if len(classes) > min(200, len(labels) // 2):
+        raise InputError(f"target: loss log_loss expects a few classes; {name!r} has {len(classes):,} different values")
+    if counts.min() < 2:  # noqa: PLR2004
+        rare = classes[counts.argmin()].item()
+        raise InputError(f"target: class {rare!r} of {name!r} has one row; a class needs two")
+    return numbers, classes.tolist()
+
+
+def _split(y: NDArray[Any], classes: list[Any] | None, options: Options) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows to train on and the rows held out; each class keeps its share in both."""
+    from sklearn.model_selection import train_test_split
+
+    if not 0 < options.test_size < 1:
+        raise InputError(f"test_size: expected a number between 0 and 1; got {options.test_size}")
+    try:
+        train, test = train_test_split(
+            np.arange(len(y)),
+            test_size=options.test_size,
+            random_state=options.seed,
+            stratify=None if classes is None else y,
+        )
+    except ValueError as error:
+        raise InputError(f"test_size: cannot hold out {options.test_size}: {error}") from error
+    return np.sort(train), np.sort(test)
+
+
+def train(task: Task, options: Options, callback: Callback | None = None) -> Training:
+    """Descend on the training rows, return to the table's units, evaluate on both parts."""
+    started = time.perf_counter()
+    X_train = task.X[task.train]
+    standardizer = Standardizer.learn(X_train)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ConvergenceWarning)
+        fit = descend(
+            standardizer.transform(X_train),
+            task.y[task.train],
+            loss=task.loss,
+            alpha=options.alpha,
+            learning_rate=options.learning_rate,
+            n_steps=options.n_steps,
+            tol=options.tol,
+            backend=options.backend,
+            n_threads=options.n_threads,
+            callback=callback,
+        )
+    seconds = time.perf_counter() - started
+    coef, intercept = standardizer.original_units(np.atleast_2d(fit.coef), np.atleast_1d(fit.intercept))
+    model = LinearModel(
+        loss=task.loss,
+        target=task.target,
+        classes=task.classes,
+        encoder=task.encoder,
+        coef=coef,
+        intercept=intercept,
+        training=_record(task, options, fit),
+    )
+    metrics = {
+        "train": _metrics(task, model, task.train),
+        "test": _metrics(task, model, task.test),
+        "constant": _constant_metrics(task),
+    }
+    warning = str(caught[-1].message) if caught else None
+    return Training(task, model, fit, standardizer, seconds, warning, metrics)
+
+
+def _record(task: Task, options: Options, fit: Fit) -> dict[str, Any]:
+    from steepest import __version__
+
+    return {
+        "steepest": __version__,
+        "method": fit.method,
+        "backend": fit.backend,
+        "steps": fit.n_steps,
+        "status": fit.status,
+        "loss": fit.loss,
+        "alpha": options.alpha,
+        "rows": len(task.train),
+        "seed": options.seed,
+    }
+
+
+def _metrics(task: Task, model: LinearModel, rows: NDArray[np.int64]) -> dict[str, float]:
+    scores = model.scores_of(task.X[rows])
+    if task.classes is None:
+        return regression_metrics(task.y[rows], scores[:, 0])
+    return classification_metrics(task.y[rows], model.probabilities_of(scores))
+
+
+def _constant_metrics(task: Task) -> dict[str, float]:
+    """Return what the best constant of the training rows reaches on the test rows."""
+    y_train, y_test = task.y[task.train], task.y[task.test]
+    if task.classes is None:
+        return regression_metrics(y_test, np.full(len(y_test), y_train.mean()))
+    shares = np.bincount(y_train, minlength=len(task.classes)) / len(y_train)
+    return classification_metrics(y_test, np.tile(shares, (len(y_test), 1)))
