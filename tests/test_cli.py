@@ -1,0 +1,275 @@
+"""The command line as a user meets it: real files, exit codes, what is printed and what is written."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from steepest import cli
+from steepest.report import lesson
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+DIAMONDS = EXAMPLES / "diamonds.csv"
+CREDIT = EXAMPLES / "credit-default.csv"
+
+
+class Outcome:
+    """What one command printed and how it ended."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+
+@pytest.fixture
+def steepest(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Run one command in this process."""
+
+    def run(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["steepest", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        printed = capsys.readouterr()
+        assert "Traceback" not in printed.err
+        return Outcome(int(end.value.code or 0), printed.out, printed.err)
+
+    return run
+
+
+@pytest.mark.parametrize("backend", ["rust", "numpy"])
+def test_demo_prints_what_a_plain_loop_gives(steepest: Callable[..., Outcome], backend: str) -> None:
+    points = lesson()
+    w = b = 0.0
+    losses = []
+    for _ in range(1000):
+        residual = w * points.x + b - points.y
+        losses.append(float(np.mean(residual**2)))
+        w, b = w - 0.02 * float(np.mean(residual * points.x)), b - 0.02 * float(np.mean(residual))
+    outcome = steepest("demo", "--backend", backend)
+    assert outcome.code == 0
+    assert len(points.x) == 100
+    printed = dict(re.findall(r"Step (\d+): Loss = (\S+)", outcome.out))
+    assert list(printed) == [str(step) for step in range(0, 1001, 100)]
+    for step in range(0, 1000, 100):
+        assert printed[str(step)] == f"{losses[step]:.6f}"
+    assert f"{w:.8f}" in outcome.out
+    assert f"{b:.8f}" in outcome.out
+    slope, offset = np.polyfit(points.x, points.y, 1)
+    assert f"{slope:.8f}" in outcome.out
+    assert f"{offset:.8f}" in outcome.out
+
+
+def test_demo_draws(steepest: Callable[..., Outcome], tmp_path: Path) -> None:
+    assert steepest("demo", "--plot", tmp_path / "loss.png").code == 0
+    assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
+    assert steepest("demo", "--plot", tmp_path / "loss.xyz").code == 1
+
+
+def figures(text: str, name: str) -> list[float]:
+    row = next(line for line in text.splitlines() if line.strip().startswith(name))
+    return [float(cell.replace(",", "")) for cell in row.split()[2:]]
+
+
+def test_diamonds_from_table_to_predictions(steepest: Callable[..., Outcome], tmp_path: Path) -> None:
+    model, plot, predictions = (tmp_path / name for name in ("m.safetensors", "loss.svg", "p.csv"))
+    outcome = steepest("fit", DIAMONDS, "--target", "price", "--model", model, "--plot", plot)
+    assert outcome.code == 0
+    assert "loss: mse, because 'price' is a number" in outcome.out
+    train, test, constant = figures(outcome.out, "R²")
+    assert train >= 0.91
+    assert test >= 0.91
+    assert abs(constant) < 0.01
+    assert "gradient norm" in outcome.err
+    assert "<svg" in plot.read_text()
+
+    evaluated = steepest("evaluate", model, DIAMONDS)
+    assert evaluated.code == 0
+    assert figures(evaluated.out, "R²")[0] == pytest.approx(train, abs=0.005)
+
+    assert steepest("predict", model, DIAMONDS, "--out", predictions).code == 0
+    rows = list(csv.DictReader(io.StringIO(predictions.read_text())))
+    assert len(rows) == 53_940
+    actual = [float(row["price"]) for row in csv.DictReader(io.StringIO(DIAMONDS.read_text()))]
+    predicted = np.array([float(row["price"]) for row in rows])
+    r2 = 1 - np.mean((predicted - actual) ** 2) / np.var(actual)
+    assert f"{r2:.4f}" in evaluated.out
+
+
+def test_credit_default_by_logistic_regression(steepest: Callable[..., Outcome], tmp_path: Path) -> None:
+    model = tmp_path / "m.safetensors"
+    outcome = steepest(
+        "fit", CREDIT, "--target", "default.payment.next.month", "--drop", "ID", "--categorical", "SEX",
+        "--categorical", "EDUCATION", "--categorical", "MARRIAGE", "--model", model, "--steps", 2000,
+    )  # fmt: skip
+    assert outcome.code == 0
+    assert "loss: log_loss, because 'default.payment.next.month' has 2 different values" in outcome.out
+    _, auc, constant = figures(outcome.out, "AUC")
+    assert auc > 0.71
+    assert constant == 0.5
+    predicted = steepest("predict", model, CREDIT)
+    header, first, *_ = csv.reader(io.StringIO(predicted.out))
+    assert header == ["default.payment.next.month", "probability of 0", "probability of 1"]
+    assert float(first[1]) + float(first[2]) == pytest.approx(1, abs=1e-8)
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """A small table with a number, a text and a target."""
+    generator = np.random.default_rng(1)
+    path = tmp_path / "table.csv"
+    rows = ["size,colour,price"]
+    for size in generator.normal(size=40):
+        colour = "red" if size > 0 else "blue"
+        rows.append(f"{size:.6f},{colour},{3 * size + (colour == 'red'):.6f}")
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+def test_missing_values_are_refused_or_dropped_as_told(steepest: Callable[..., Outcome], table: Path) -> None:
+    text = table.read_text().splitlines()
+    text[3] = ",red,1.0"
+    text[4] = "0.5,,1.0"
+    text[5] = "0.5,,NaN"
+    table.write_text("\n".join(text))
+    refused = steepest("fit", table, "--target", "price")
+    assert refused.code == 1
+    assert "'size' (1), 'colour' (2), 'price' (1)" in refused.err
+    assert "--missing drop leaves out the 3 rows" in refused.err
+    dropped = steepest("fit", table, "--target", "price", "--missing", "drop")
+    assert dropped.code == 0
+    assert "left out 3 rows" in dropped.out
+    assert figures(dropped.out, "R²")[1] > 0.99
+
+
+WRONG = [
+    (["--target", "prise"], 1, "there is no column 'prise'; did you mean 'price'?"),
+    (["--target", "price", "--drop", "siz"], 1, "drop: there is no column 'siz'; did you mean 'size'?"),
+    (["--target", "price", "--drop", "price"], 1, "'price' is the target"),
+    (["--target", "price", "--drop", "size", "--drop", "colour"], 1, "at least one column to predict from"),
+    (["--target", "price", "--backend", "cupy"], 1, "backend 'cupy'"),
+    (["--target", "price", "--backend", "gpu"], 2, "'gpu' is not one of"),
+    (["--target", "price", "--loss", "mze"], 1, "loss: expected one of"),
+    (["--target", "colour", "--loss", "mse"], 1, "loss mse expects numbers; 'colour' is String"),
+    (["--target", "price", "--learning-rate", "1000"], 1, "the largest safe step size is"),
+    (["--target", "price", "--learning-rate", "-1"], 1, "learning_rate: expected a finite number > 0"),
+    (["--target", "price", "--learning-rate", "fast"], 1, "learning_rate: expected one of auto; got 'fast'"),
+    (["--target", "price", "--steps", "-1"], 1, "n_steps: expected an integer ≥ 0"),
+    (["--target", "price", "--alpha", "-1"], 1, "alpha: expected a finite number ≥ 0"),
+    (["--target", "price", "--test-size", "1.5"], 1, "test_size: expected a number between 0 and 1"),
+    (["--target", "price", "--threads", "0"], 1, "n_threads: expected an integer ≥ 1"),
+    ([], 2, "Missing option '--target'"),
+]
+
+
+@pytest.mark.parametrize(("options", "code", "message"), WRONG, ids=[" ".join(row[0]) for row in WRONG])
+def test_wrong_options(
+    steepest: Callable[..., Outcome], table: Path, options: list[str], code: int, message: str
+) -> None:
+    model = table.with_name("model.safetensors")
+    outcome = steepest("fit", table, *options, "--model", model)
+    assert outcome.code == code
+    assert message in outcome.err
+    assert list(table.parent.iterdir()) == [table]
+
+
+FILES = {
+    "empty.csv": ("", "Empty CSV file"),
+    "header.csv": ("a,price\n", "expected at least one row below the header"),
+    "short.csv": ("a,price\n1,2\n3\n", "Expected 2 columns, got 1"),
+    "long.csv": ("a,price\n1,2\n3,4,5\n", "Expected 2 columns, got 3"),
+    "one.csv": ("a,price\n1,2\n", "expected at least 4 rows"),
+    "twice.csv": ("a,a,price\n1,2,3\n", "'a' repeats"),
+    "infinite.csv": ("a,price\n1,2\n2,3\ninf,4\n4,5\n5,7\n", "column 'a': expected finite numbers; row 2 is inf"),
+    "constant.csv": ("a,price\n1,2\n2,2\n3,2\n4,2\n", "every value of 'price' is 2"),
+    "dates.csv": (
+        "a,price\n2020-01-01,2\n2020-01-02,3\n2020-01-03,4\n2020-01-04,5\n",
+        "column 'a': expected numbers or text; got Date; --drop a leaves it out",
+    ),
+    "rare.csv": ("a,price\n1,x\n2,x\n3,x\n4,y\n", "class 'y' of 'price' has one row"),
+    "names.csv": (
+        "a,price\n" + "".join(f"person {i},{i}\n" for i in range(300)),
+        "column 'a': 300 different texts are not categories; --drop a leaves it out",
+    ),
+    "table.xlsx": ("", "expected a name ending in .csv"),
+    "broken.parquet": ("not parquet", "broken.parquet"),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_wrong_files(steepest: Callable[..., Outcome], tmp_path: Path, name: str) -> None:
+    text, message = FILES[name]
+    (tmp_path / name).write_text(text)
+    model = tmp_path / "model.safetensors"
+    outcome = steepest("fit", tmp_path / name, "--target", "price", "--model", model)
+    assert outcome.code == 1
+    assert message in outcome.err
+    assert not model.exists()
+
+
+def test_files_that_are_not_there(steepest: Callable[..., Outcome], table: Path, tmp_path: Path) -> None:
+    assert "does not exist" in steepest("fit", tmp_path / "no.csv", "--target", "price").err
+    outcome = steepest("fit", table, "--target", "price", "--model", tmp_path / "no" / "model")
+    assert (outcome.code, "create it first" in outcome.err) == (1, True)
+    outcome = steepest("predict", tmp_path / "no.safetensors", table)
+    assert (outcome.code, "there is no such model file" in outcome.err) == (1, True)
+
+
+def test_prediction_checks_the_rows(steepest: Callable[..., Outcome], table: Path, tmp_path: Path) -> None:
+    model, other = tmp_path / "model.safetensors", tmp_path / "other.csv"
+    assert steepest("fit", table, "--target", "price", "--model", model).code == 0
+    for text, message in {
+        "size,shade\n1,red\n": "there is no column 'colour'",
+        "size,colour\n1,green\n": "'green' (row 0) was not there in training; levels: 'blue', 'red'",
+        "size,colour\nlarge,red\n": "column 'size': expected numbers as in training; got String",
+        "size,colour\n,red\n": "missing values in column 'size' (1)",
+    }.items():
+        other.write_text(text)
+        outcome = steepest("predict", model, other)
+        assert outcome.code == 1
+        assert message in outcome.err
+    other.write_text("colour,more,size\nred,?,1\nblue,?,-1\n")
+    outcome = steepest("predict", model, other)
+    assert outcome.code == 0
+    predicted = [float(line) for line in outcome.out.splitlines()[1:]]
+    assert predicted == pytest.approx([4, -3], abs=1e-3)
+    assert "there is no column 'price'" in steepest("evaluate", model, other).err
+
+
+def test_parquet_equals_csv(steepest: Callable[..., Outcome], table: Path) -> None:
+    from pyarrow import parquet
+
+    from steepest.data import read_table
+
+    columns = table.with_suffix(".parquet")
+    parquet.write_table(read_table(table), columns)
+    from_csv = steepest("fit", table, "--target", "price").out
+    from_parquet = steepest("fit", columns, "--target", "price").out
+    seconds = re.compile(r"[\d.]+ s")
+    assert seconds.sub("", from_csv) == seconds.sub("", from_parquet)
+
+
+def test_as_a_program() -> None:
+    """The installed module answers, and an error is one line with exit code 1."""
+    run = [sys.executable, "-m", "steepest"]
+    listed = subprocess.run([*run, "backends"], capture_output=True, text=True, check=True)
+    assert listed.stdout.startswith("rust   ready: ")
+    wrong = subprocess.run([*run, "fit", "no.csv", "--target", "y"], capture_output=True, text=True, check=False)
+    assert (wrong.returncode, wrong.stdout) == (1, "")
+    assert wrong.stderr == "error: file: no.csv does not exist or is not a file\n"
+
+
+def test_help_and_version(steepest: Callable[..., Outcome]) -> None:
+    for command in ("demo", "fit", "predict", "evaluate", "backends"):
+        assert "Usage: " in steepest(command, "--help").out
+    assert re.fullmatch(r"steepest \d+\.\d+\.\d+\n", steepest("--version").out)
+    assert steepest("backends").code == 0
