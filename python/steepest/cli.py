@@ -6,6 +6,7 @@ not right, 2 the command is not right, 130 interrupted.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -242,6 +243,10 @@ def main() -> None:
         code = app(standalone_mode=False)
     except SteepestError as error:
         _fail(str(error), 1)
+    except BrokenPipeError:
+        # Whoever read the output has enough; nothing is left to say, not even while Python shuts down.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except OSError as error:
         _fail(f"{error.filename or 'file'}: {error.strerror or error}", 1)
     except KeyboardInterrupt:
