@@ -4,7 +4,6 @@ use crate::error::Error;
 use crate::lanes::dot;
 use crate::method::Method;
 use crate::objective::Objective;
-use crate::reduce::POLL;
 use crate::step::StepSize;
 use crate::stopping::{Status, Stopping};
 use std::time::Instant;
@@ -43,8 +42,7 @@ pub fn descend(
     watch: &mut Watch<'_>,
 ) -> Result<Solution, Error> {
     let started = Instant::now();
-    let mut asked = started;
-    let mut gradient = vec![0.0; objective.len()];
+    let mut gradient = vec![0.0; objective.n_parameters()];
     let mut first_gradient_norm = f64::NAN;
     let mut history = Vec::new();
     for step in 0.. {
@@ -80,10 +78,6 @@ pub fn descend(
         if let Some(status) = status {
             return Ok(Solution { parameters, loss, gradient_norm, status, history });
         }
-        if asked.elapsed() >= POLL {
-            objective.check()?;
-            asked = Instant::now();
-        }
     }
     unreachable!("the loop ends by `max_steps` at the latest")
 }
@@ -99,7 +93,7 @@ mod tests {
     struct Quadratic(Vec<f64>);
 
     impl Objective for Quadratic {
-        fn len(&self) -> usize {
+        fn n_parameters(&self) -> usize {
             self.0.len()
         }
 
@@ -114,10 +108,6 @@ mod tests {
 
         fn curvature(&mut self) -> Result<f64, Error> {
             Ok(self.0.iter().copied().fold(0.0, f64::max))
-        }
-
-        fn check(&self) -> Result<(), Error> {
-            Ok(())
         }
     }
 

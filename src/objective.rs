@@ -14,21 +14,13 @@ use std::ops::Range;
 
 /// A smooth convex function of a flat vector of parameters.
 pub trait Objective {
-    /// Number of parameters.
-    fn len(&self) -> usize;
-
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
+    fn n_parameters(&self) -> usize;
 
     /// Returns F(parameters) and overwrites `gradient`, in one pass over the data.
     fn value_and_gradient(&mut self, parameters: &[f64], gradient: &mut [f64]) -> Result<f64, Error>;
 
     /// L with 0 ≼ ∇²F ≼ L·I everywhere: 1/L is a safe step size. Several passes.
     fn curvature(&mut self) -> Result<f64, Error>;
-
-    /// An error if the caller wants to stop.
-    fn check(&self) -> Result<(), Error>;
 }
 
 /// Where the coefficients and the intercept stand in the flat vector: coef (width × d, by rows), then intercept.
@@ -40,12 +32,8 @@ pub struct Layout {
 }
 
 impl Layout {
-    pub fn len(self) -> usize {
+    pub fn n_parameters(self) -> usize {
         self.n_coef() + if self.fit_intercept { self.width } else { 0 }
-    }
-
-    pub fn is_empty(self) -> bool {
-        self.len() == 0
     }
 
     fn n_coef(self) -> usize {
@@ -111,7 +99,7 @@ impl<'a, T: Real> Empirical<'a, T> {
             layout,
             team,
             pass: Pass::new(design, loss.width()),
-            cast: vec![T::ZERO; layout.len()],
+            cast: vec![T::ZERO; layout.n_parameters()],
         })
     }
 
@@ -121,8 +109,8 @@ impl<'a, T: Real> Empirical<'a, T> {
         let (team, total_weight) = (&self.team, self.total_weight);
         let rule = Weighted(self.sample.weights);
         let mut pass = Pass::new(self.design, 1);
-        let mut cast = vec![T::ZERO; layout.len()];
-        largest_eigenvalue(layout.len(), |v, image| {
+        let mut cast = vec![T::ZERO; layout.n_parameters()];
+        largest_eigenvalue(layout.n_parameters(), |v, image| {
             cast_into(&mut cast, v);
             let (coef, intercept) = layout.split(&cast);
             let sums = pass.run(team, &rule, coef, intercept)?;
@@ -147,13 +135,13 @@ fn scale_into(target: &mut [f64], source: &[f64], divisor: f64) {
 }
 
 impl<T: Real> Objective for Empirical<'_, T> {
-    fn len(&self) -> usize {
-        self.layout.len()
+    fn n_parameters(&self) -> usize {
+        self.layout.n_parameters()
     }
 
     fn value_and_gradient(&mut self, parameters: &[f64], gradient: &mut [f64]) -> Result<f64, Error> {
         let (layout, total_weight) = (self.layout, self.total_weight);
-        expect_length("parameters", layout.len(), parameters.len())?;
+        expect_length("parameters", layout.n_parameters(), parameters.len())?;
         cast_into(&mut self.cast, parameters);
         let (coef, intercept) = layout.split(&self.cast);
         let rule = Residual { loss: self.loss, sample: self.sample };
@@ -169,10 +157,6 @@ impl<T: Real> Objective for Empirical<'_, T> {
 
     fn curvature(&mut self) -> Result<f64, Error> {
         Ok(self.loss.curvature() * self.largest_second_moment()? + self.penalty.curvature())
-    }
-
-    fn check(&self) -> Result<(), Error> {
-        self.team.check()
     }
 }
 
@@ -221,7 +205,7 @@ mod tests {
     ) -> (f64, Vec<f64>) {
         let team = Team::new(n_threads, NEVER);
         let mut objective = Empirical::new(design, sample, loss, L2 { alpha: 0.5 }, true, team).unwrap();
-        let mut gradient = vec![f64::NAN; objective.len()];
+        let mut gradient = vec![f64::NAN; objective.n_parameters()];
         let value = objective.value_and_gradient(parameters, &mut gradient).unwrap();
         (value, gradient)
     }

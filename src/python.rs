@@ -149,7 +149,7 @@ impl Task for Evaluate {
     type Output = (f64, Vec<f64>);
 
     fn run(self, _interpreter: &Interpreter, objective: &mut dyn Objective) -> Result<Self::Output, Error> {
-        let mut gradient = vec![0.0; objective.len()];
+        let mut gradient = vec![0.0; objective.n_parameters()];
         let value = objective.value_and_gradient(&self.parameters, &mut gradient)?;
         Ok((value, gradient))
     }

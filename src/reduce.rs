@@ -5,12 +5,13 @@
 
 use crate::error::Error;
 use rayon::{ThreadPool, ThreadPoolBuilder, prelude::*};
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 /// How often the calling thread asks whether to stop.
-pub const POLL: Duration = Duration::from_millis(50);
+const POLL: Duration = Duration::from_millis(50);
 /// Enough for the block kernels, which hold nothing large on the stack.
 const STACK_BYTES: usize = 4 << 20;
 
@@ -18,11 +19,12 @@ const STACK_BYTES: usize = 4 << 20;
 pub struct Team<'a> {
     n_threads: usize,
     interrupted: &'a dyn Fn() -> bool,
+    asked: Cell<Instant>,
 }
 
 impl<'a> Team<'a> {
     pub fn new(n_threads: usize, interrupted: &'a dyn Fn() -> bool) -> Self {
-        Self { n_threads: n_threads.max(1), interrupted }
+        Self { n_threads: n_threads.max(1), interrupted, asked: Cell::new(Instant::now()) }
     }
 
     /// Runs `task(i, &mut results[i])` for every i, then merges all results into the first.
@@ -45,14 +47,9 @@ impl<'a> Team<'a> {
     }
 
     fn on_this_thread<P>(&self, results: &mut [P], task: impl Fn(usize, &mut P)) -> Result<(), Error> {
-        let alone = results.len() == 1;
-        let mut asked = Instant::now();
         for (i, result) in results.iter_mut().enumerate() {
             task(i, result);
-            if !alone && asked.elapsed() >= POLL {
-                self.check()?;
-                asked = Instant::now();
-            }
+            self.check()?;
         }
         Ok(())
     }
@@ -85,11 +82,15 @@ impl<'a> Team<'a> {
         if cancelled.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
         }
-        Ok(())
+        self.check()
     }
 
-    /// An error if the caller wants to stop.
-    pub fn check(&self) -> Result<(), Error> {
+    /// An error if the caller wants to stop; asks it no more often than every `POLL`, over all passes together.
+    fn check(&self) -> Result<(), Error> {
+        if self.asked.get().elapsed() < POLL {
+            return Ok(());
+        }
+        self.asked.set(Instant::now());
         if (self.interrupted)() { Err(Error::Interrupted) } else { Ok(()) }
     }
 }
@@ -176,6 +177,21 @@ mod tests {
             );
             assert_eq!(outcome, Err(Error::Interrupted));
             assert!(started.elapsed() < Duration::from_secs(1));
+        }
+    }
+
+    #[test]
+    fn an_interrupt_ends_a_series_of_short_passes() {
+        for n_threads in [1, 2] {
+            let team = Team::new(n_threads, &|| true);
+            let pass = || {
+                let task = |_: usize, _: &mut u8| std::thread::sleep(Duration::from_millis(1));
+                team.ordered_reduce(true, &mut [0u8; 4], task, |_, _| {})
+            };
+            let started = Instant::now();
+            while pass().is_ok() {
+                assert!(started.elapsed() < Duration::from_secs(1));
+            }
         }
     }
 }

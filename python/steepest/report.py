@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 MOST_EFFECTS = 12
 BAR_WIDTH = 32
 PRINTED_EVERY = 100
+#: Losses from here on are printed without decimals.
+LARGE = 1e5
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +64,9 @@ def show_lesson(out: Console, lesson: Lesson, fit: Fit) -> None:
 
 
 def _show_step(out: Console, step: int, loss: float, first: float) -> None:
-    bar = "█" * max(1, round(BAR_WIDTH * loss / first))
-    out.print(f"Step {step}: Loss = {loss:.6f}".ljust(34) + bar)
+    bar = "█" * max(1, min(BAR_WIDTH, round(BAR_WIDTH * loss / first))) if first > 0 else ""
+    figure = f"{loss:.6f}" if loss < LARGE else f"{loss:,.0f}"
+    out.print(f"Step {step}: Loss = {figure}".ljust(34) + bar)
 
 
 def show_task(out: Console, task: Task) -> None:
@@ -81,11 +84,11 @@ def show_task(out: Console, task: Task) -> None:
 def show_training(out: Console, training: Training) -> None:
     """Print how the descent went, how good the model is, and its largest coefficients."""
     fit = training.fit
-    first = fit.history.loss[0] if fit.n_steps else fit.loss
-    out.print(
-        f"\nloss {first:.6g} → {fit.loss:.6g} in {fit.n_steps:,} steps and {training.seconds:.2f} s: {fit.message}",
-        markup=False,
-    )
+    losses = np.append(fit.history.loss, fit.loss)
+    out.print()
+    for step in [0, *(10**k for k in range(9) if 10**k < fit.n_steps), fit.n_steps]:
+        _show_step(out, step, losses[step], losses[0])
+    out.print(f"\n{fit.message} after {fit.n_steps:,} steps and {training.seconds:.2f} s", markup=False)
     if training.warning:
         out.print(f"note: {training.warning}", markup=False)
     out.print()
