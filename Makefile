@@ -35,8 +35,7 @@ check: build  ## Formatters, linters and type checkers; changes nothing.
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest steepest._steepest
 
-format:  ## Format all code.
-format: build
+format: build  ## Format all code.
 	cargo fmt
 	$(BIN)/ruff format python tests benches
 	$(BIN)/ruff check --fix --select I python tests benches

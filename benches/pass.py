@@ -12,8 +12,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import steepest as st
 
+import steepest as st
 from steepest import _steepest
 from steepest.backends import thread_count
 from steepest.problem import make_problem
@@ -81,8 +81,8 @@ def first_lesson(rounds: int) -> str:
     runs = {"steepest": lambda: st.descend(x, y, learning_rate=0.01, n_steps=1000), "numpy": loop}
     seconds = best_seconds(runs, 10 * rounds)
     return (
-        f"1000 steps on 100×1 with history: {seconds['steepest'] * 1e3:.2f} ms, NumPy loop {seconds['numpy'] * 1e3:.2f} ms, "
-        f"{seconds['numpy'] / seconds['steepest']:.0f}x"
+        f"1000 steps on 100×1 with history: {seconds['steepest'] * 1e3:.2f} ms, "
+        f"NumPy loop {seconds['numpy'] * 1e3:.2f} ms, {seconds['numpy'] / seconds['steepest']:.0f}x"
     )
 
 

@@ -122,7 +122,7 @@ mod tests {
         /// F(wₖ) − F* ≤ L ‖w₀ − w*‖² / 2k, and the value never rises.
         #[test]
         fn rate_certificate(eigenvalues in proptest::collection::vec(1e-3f64..1e3, 1..6)) {
-            let stopping = Stopping { max_steps: 50, tolerance: 0.0 };
+            let stopping = Stopping { max_steps: 50, tolerance: 0.0, reference: None };
             let solution = run(&eigenvalues, &mut InverseCurvature::default(), stopping);
             let largest = eigenvalues.iter().copied().fold(0.0, f64::max);
             let distance = eigenvalues.len() as f64;
@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn converges_to_the_minimum() {
-        let stopping = Stopping { max_steps: 10_000, tolerance: 1e-12 };
+        let stopping = Stopping { max_steps: 10_000, tolerance: 1e-12, reference: None };
         let solution = run(&[1.0, 10.0], &mut InverseCurvature::default(), stopping);
         assert_eq!(solution.status, Status::Converged);
         assert!(solution.parameters.iter().all(|w| (w - 1.0).abs() < 1e-10));
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn divergence_is_noticed() {
-        let stopping = Stopping { max_steps: 10_000, tolerance: 0.0 };
+        let stopping = Stopping { max_steps: 10_000, tolerance: 0.0, reference: None };
         let solution = run(&[1.0], &mut Constant(3.0), stopping);
         assert_eq!(solution.status, Status::Diverged);
         assert!(solution.history.iter().all(|info| info.loss.is_finite()));
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn zero_steps_and_a_watcher_that_stops() {
-        let stopping = Stopping { max_steps: 0, tolerance: 0.0 };
+        let stopping = Stopping { max_steps: 0, tolerance: 0.0, reference: None };
         let solution = run(&[1.0], &mut Constant(1.0), stopping);
         assert_eq!((solution.status, solution.loss), (Status::MaxSteps, 0.5));
         let stopping = Stopping { max_steps: 10, ..stopping };

@@ -13,6 +13,7 @@ use std::ops::Range;
 
 /// Most chunks: enough for any number of cores to share evenly.
 const MOST_CHUNKS: usize = 128;
+const FEW_CHUNKS: usize = 8;
 /// All chunks' partial sums together stay below this.
 const PARTIAL_SUM_BYTES: usize = 32 << 20;
 /// Entries of X below which waking other threads costs more than it saves.
@@ -71,7 +72,6 @@ struct Chunk<T> {
 /// Borders and room for the passes over one design matrix with one width.
 pub struct Pass<'a, T: Real> {
     design: &'a dyn Design<T>,
-    width: usize,
     block_rows: usize,
     chunk_rows: usize,
     in_parallel: bool,
@@ -81,9 +81,11 @@ pub struct Pass<'a, T: Real> {
 impl<'a, T: Real> Pass<'a, T> {
     pub fn new(design: &'a dyn Design<T>, width: usize) -> Self {
         let (n, d) = (design.n_rows(), design.n_features());
-        let block_rows = design.block_rows();
+        let block_rows = design.block_rows(width);
         let bytes_per_chunk = width * d * (size_of::<f64>() + size_of::<T>());
-        let most_chunks = (PARTIAL_SUM_BYTES / bytes_per_chunk.max(1)).clamp(1, MOST_CHUNKS);
+        // Where one gradient is large, a few chunks all the same, as long as they stay smaller than X.
+        let few_chunks = FEW_CHUNKS.min(n / (4 * width));
+        let most_chunks = (PARTIAL_SUM_BYTES / bytes_per_chunk.max(1)).clamp(few_chunks.max(1), MOST_CHUNKS);
         let blocks_per_chunk = n.div_ceil(block_rows).div_ceil(most_chunks).max(1);
         let chunk_rows = blocks_per_chunk * block_rows;
         let room = block_rows.min(n);
@@ -95,7 +97,6 @@ impl<'a, T: Real> Pass<'a, T> {
         };
         Self {
             design,
-            width,
             block_rows,
             chunk_rows,
             in_parallel: n.saturating_mul(d).saturating_mul(width) >= FEWEST_PARALLEL_ENTRIES,
@@ -111,10 +112,10 @@ impl<'a, T: Real> Pass<'a, T> {
         coef: &[T],
         intercept: &[T],
     ) -> Result<&Sums, Error> {
-        let (design, width, block_rows, chunk_rows) = (self.design, self.width, self.block_rows, self.chunk_rows);
-        let task = |i: usize, chunk: &mut Chunk<T>| {
-            let rows = i * chunk_rows..((i + 1) * chunk_rows).min(design.n_rows());
-            chunk.run(design, width, block_rows, rows, rule, coef, intercept);
+        let (chunk_rows, n_rows) = (self.chunk_rows, self.design.n_rows());
+        let point = Point { design: self.design, rule, coef, intercept, block_rows: self.block_rows };
+        let task = |i: usize, chunk: &mut Chunk<T>, stop: &dyn Fn() -> bool| {
+            chunk.run(&point, i * chunk_rows..((i + 1) * chunk_rows).min(n_rows), stop);
         };
         team.ordered_reduce(self.in_parallel, &mut self.chunks, task, |a, b| {
             a.sums.add(&b.sums);
@@ -123,30 +124,33 @@ impl<'a, T: Real> Pass<'a, T> {
     }
 }
 
+/// What all chunks of one pass share.
+struct Point<'a, T> {
+    design: &'a dyn Design<T>,
+    rule: &'a dyn ScoreRule<T>,
+    coef: &'a [T],
+    intercept: &'a [T],
+    block_rows: usize,
+}
+
 impl<T: Real> Chunk<T> {
-    #[allow(clippy::too_many_arguments)] // Called once, by `Pass::run`.
-    fn run(
-        &mut self,
-        design: &dyn Design<T>,
-        width: usize,
-        block_rows: usize,
-        rows: Range<usize>,
-        rule: &dyn ScoreRule<T>,
-        coef: &[T],
-        intercept: &[T],
-    ) {
+    fn run(&mut self, point: &Point<'_, T>, rows: Range<usize>, stop: &dyn Fn() -> bool) {
         self.sums.clear();
+        let width = self.sums.intercept_gradient.len();
         let mut unflushed = 0;
-        for start in rows.clone().step_by(block_rows) {
-            let block = start..(start + block_rows).min(rows.end);
+        for start in rows.clone().step_by(point.block_rows) {
+            if start > rows.start && stop() {
+                break;
+            }
+            let block = start..(start + point.block_rows).min(rows.end);
             let n_rows = block.len();
             let scores = &mut self.scores[..n_rows * width];
-            fill_rows(scores, intercept);
-            design.add_scores(block.clone(), coef, scores);
+            fill_rows(scores, point.intercept);
+            point.design.add_scores(block.clone(), point.coef, scores);
             let values = &mut self.values[..n_rows];
-            self.sums.value += rule.value_and_residual(block.clone(), scores, values);
+            self.sums.value += point.rule.value_and_residual(block.clone(), scores, values);
             add_column_sums(&mut self.sums.intercept_gradient, scores);
-            design.add_gradient(block, scores, &mut self.coef_gradient);
+            point.design.add_gradient(block, scores, &mut self.coef_gradient);
             unflushed += n_rows;
             if unflushed >= FEWEST_FLUSH_ROWS {
                 self.flush();
@@ -168,7 +172,7 @@ impl<T: Real> Chunk<T> {
 pub fn read<T: Real>(data: &[T], team: &Team<'_>) -> Result<f64, Error> {
     let chunk_length = data.len().div_ceil(MOST_CHUNKS).max(1);
     let mut sums = vec![0.0; data.len().div_ceil(chunk_length)];
-    let task = |i: usize, total: &mut f64| {
+    let task = |i: usize, total: &mut f64, _: &dyn Fn() -> bool| {
         let chunk = &data[i * chunk_length..((i + 1) * chunk_length).min(data.len())];
         *total = sum(chunk).to_f64();
     };

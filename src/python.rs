@@ -51,6 +51,7 @@ struct PlanDescription {
     learning_rate: Option<f64>,
     n_steps: u64,
     tol: f64,
+    reference: Option<f64>,
     n_threads: usize,
 }
 
@@ -192,7 +193,8 @@ impl Task for Minimise {
             Some(rate) => Box::new(Constant(rate)),
             None => Box::new(InverseCurvature::default()),
         };
-        let stopping = Stopping { max_steps: self.plan.n_steps, tolerance: self.plan.tol };
+        let stopping =
+            Stopping { max_steps: self.plan.n_steps, tolerance: self.plan.tol, reference: self.plan.reference };
         let mut watch = |info: &StepInfo| self.watch(interpreter, info);
         descend(objective, method.as_mut(), step_size.as_mut(), stopping, self.start.clone(), &mut watch)
     }

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 /// How often the calling thread asks whether to stop.
 const POLL: Duration = Duration::from_millis(50);
+/// More threads than tasks would only wait.
+const MOST_THREADS: usize = 128;
 /// Enough for the block kernels, which hold nothing large on the stack.
 const STACK_BYTES: usize = 4 << 20;
 
@@ -20,21 +22,28 @@ pub struct Team<'a> {
     n_threads: usize,
     interrupted: &'a dyn Fn() -> bool,
     asked: Cell<Instant>,
+    stopped: Cell<bool>,
 }
 
 impl<'a> Team<'a> {
     pub fn new(n_threads: usize, interrupted: &'a dyn Fn() -> bool) -> Self {
-        Self { n_threads: n_threads.max(1), interrupted, asked: Cell::new(Instant::now()) }
+        Self {
+            n_threads: n_threads.clamp(1, MOST_THREADS),
+            interrupted,
+            asked: Cell::new(Instant::now()),
+            stopped: Cell::new(false),
+        }
     }
 
-    /// Runs `task(i, &mut results[i])` for every i, then merges all results into the first.
+    /// Runs `task(i, &mut results[i], stop)` for every i, then merges all results into the first. A long task asks
+    /// `stop()` now and then and returns early if it is true.
     ///
     /// With `in_parallel` false, or one thread, everything runs on the calling thread.
     pub fn ordered_reduce<P: Send>(
         &self,
         in_parallel: bool,
         results: &mut [P],
-        task: impl Fn(usize, &mut P) + Sync,
+        task: impl Fn(usize, &mut P, &dyn Fn() -> bool) + Sync,
         merge: impl Fn(&mut P, &P),
     ) -> Result<(), Error> {
         let pool = if in_parallel && self.n_threads > 1 && results.len() > 1 { pool(self.n_threads) } else { None };
@@ -46,9 +55,13 @@ impl<'a> Team<'a> {
         Ok(())
     }
 
-    fn on_this_thread<P>(&self, results: &mut [P], task: impl Fn(usize, &mut P)) -> Result<(), Error> {
+    fn on_this_thread<P>(
+        &self,
+        results: &mut [P],
+        task: impl Fn(usize, &mut P, &dyn Fn() -> bool),
+    ) -> Result<(), Error> {
         for (i, result) in results.iter_mut().enumerate() {
-            task(i, result);
+            task(i, result, &|| self.wants_to_stop());
             self.check()?;
         }
         Ok(())
@@ -59,7 +72,7 @@ impl<'a> Team<'a> {
         &self,
         pool: &ThreadPool,
         results: &mut [P],
-        task: impl Fn(usize, &mut P) + Sync,
+        task: impl Fn(usize, &mut P, &dyn Fn() -> bool) + Sync,
     ) -> Result<(), Error> {
         let cancelled = AtomicBool::new(false);
         let (cancelled, task) = (&cancelled, &task);
@@ -67,8 +80,9 @@ impl<'a> Team<'a> {
         pool.in_place_scope(|scope| {
             scope.spawn(move |_| {
                 results.par_iter_mut().enumerate().with_max_len(1).for_each(|(i, result)| {
-                    if !cancelled.load(Ordering::Relaxed) {
-                        task(i, result);
+                    let stop = || cancelled.load(Ordering::Relaxed);
+                    if !stop() {
+                        task(i, result, &stop);
                     }
                 });
                 drop(done);
@@ -85,13 +99,17 @@ impl<'a> Team<'a> {
         self.check()
     }
 
-    /// An error if the caller wants to stop; asks it no more often than every `POLL`, over all passes together.
     fn check(&self) -> Result<(), Error> {
-        if self.asked.get().elapsed() < POLL {
-            return Ok(());
+        if self.wants_to_stop() { Err(Error::Interrupted) } else { Ok(()) }
+    }
+
+    /// Whether the caller wants to stop; it is asked no more often than every `POLL`, over all passes together.
+    fn wants_to_stop(&self) -> bool {
+        if !self.stopped.get() && self.asked.get().elapsed() >= POLL {
+            self.asked.set(Instant::now());
+            self.stopped.set((self.interrupted)());
         }
-        self.asked.set(Instant::now());
-        if (self.interrupted)() { Err(Error::Interrupted) } else { Ok(()) }
+        self.stopped.get()
     }
 }
 
@@ -151,7 +169,7 @@ mod tests {
     fn total(n_threads: usize, in_parallel: bool) -> f64 {
         let mut results = vec![0.0; 37];
         Team::new(n_threads, &|| false)
-            .ordered_reduce(in_parallel, &mut results, |i, result| *result = 1.0 / (1.0 + i as f64), |a, b| *a += b)
+            .ordered_reduce(in_parallel, &mut results, |i, result, _| *result = 1.0 / (1.0 + i as f64), |a, b| *a += b)
             .unwrap();
         results[0]
     }
@@ -172,7 +190,7 @@ mod tests {
             let outcome = Team::new(n_threads, &|| true).ordered_reduce(
                 true,
                 &mut [0u8; 100],
-                |_, _| std::thread::sleep(Duration::from_millis(20)),
+                |_, _, _| std::thread::sleep(Duration::from_millis(20)),
                 |_, _| {},
             );
             assert_eq!(outcome, Err(Error::Interrupted));
@@ -185,7 +203,7 @@ mod tests {
         for n_threads in [1, 2] {
             let team = Team::new(n_threads, &|| true);
             let pass = || {
-                let task = |_: usize, _: &mut u8| std::thread::sleep(Duration::from_millis(1));
+                let task = |_: usize, _: &mut u8, _: &dyn Fn() -> bool| std::thread::sleep(Duration::from_millis(1));
                 team.ordered_reduce(true, &mut [0u8; 4], task, |_, _| {})
             };
             let started = Instant::now();

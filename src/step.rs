@@ -17,7 +17,7 @@ impl StepSize for Constant {
     }
 }
 
-/// 1/L, the largest step for which gradient descent is sure not to ascend. L is asked for once.
+/// 1/L, the step of the best guaranteed descent (beyond 2/L a quadratic diverges). L is asked for once.
 #[derive(Default)]
 pub struct InverseCurvature {
     size: Option<f64>,
@@ -30,7 +30,7 @@ impl StepSize for InverseCurvature {
         }
         let curvature = objective.curvature()?;
         // A function without curvature is constant: any step will do.
-        let size = if curvature > 0.0 { 1.0 / curvature } else { 1.0 };
+        let size = if curvature == 0.0 { 1.0 } else { 1.0 / curvature };
         self.size = Some(size);
         Ok(size)
     }

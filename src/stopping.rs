@@ -4,13 +4,16 @@
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Stopping {
     pub max_steps: u64,
-    /// Stop when ‖∇F‖ ≤ `tolerance` · ‖∇F(start)‖; zero never stops early.
+    /// Stop when ‖∇F‖ ≤ `tolerance` · `reference`; zero never stops early.
     pub tolerance: f64,
+    /// ‖∇F(0)‖; None takes the norm at the start, which is the same for a start at zero.
+    pub reference: Option<f64>,
 }
 
 impl Stopping {
     pub fn is_met(&self, gradient_norm: f64, first_gradient_norm: f64) -> bool {
-        self.tolerance > 0.0 && gradient_norm <= self.tolerance * first_gradient_norm
+        let reference = self.reference.unwrap_or(first_gradient_norm);
+        self.tolerance > 0.0 && gradient_norm <= self.tolerance * reference
     }
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 import subprocess
 import sys
@@ -162,8 +163,8 @@ WRONG = [
     (["--target", "colour", "--loss", "mse"], 1, "loss mse expects numbers; 'colour' is String"),
     (["--target", "price", "--learning-rate", "1000"], 1, "the largest safe step size is"),
     (["--target", "price", "--learning-rate", "-1"], 1, "learning_rate: expected a finite number > 0"),
-    (["--target", "price", "--learning-rate", "fast"], 1, "learning_rate: expected one of auto; got 'fast'"),
-    (["--target", "price", "--steps", "-1"], 1, "n_steps: expected an integer ≥ 0"),
+    (["--target", "price", "--learning-rate", "fast"], 1, "learning_rate: expected 'auto' or a number > 0; got 'fast'"),
+    (["--target", "price", "--steps", "-1"], 1, "steps: expected an integer ≥ 0"),
     (["--target", "price", "--alpha", "-1"], 1, "alpha: expected a finite number ≥ 0"),
     (["--target", "price", "--test-size", "1.5"], 1, "test_size: expected a number between 0 and 1"),
     (["--target", "price", "--threads", "0"], 1, "n_threads: expected an integer ≥ 1"),
@@ -200,6 +201,8 @@ FILES = {
         "a,price\n" + "".join(f"person {i},{i}\n" for i in range(300)),
         "column 'a': 300 different texts are not categories; --drop a leaves it out",
     ),
+    "days.csv": ("a,price\n" + "1,2020-01-01\n2,2020-01-02\n" * 3, "labels that are text or numbers; 'price' is Date"),
+    "single.csv": ("a,price\nx,1\nx,2\nx,3\nx,4\n", "none is left, or each has a single level"),
     "table.xlsx": ("", "expected a name ending in .csv"),
     "broken.parquet": ("not parquet", "broken.parquet"),
 }
@@ -245,6 +248,52 @@ def test_prediction_checks_the_rows(steepest: Callable[..., Outcome], table: Pat
     assert "there is no column 'price'" in steepest("evaluate", model, other).err
 
 
+def test_text_stays_text_where_it_looks_like_something_else(steepest: Callable[..., Outcome], tmp_path: Path) -> None:
+    table, other, model = tmp_path / "t.csv", tmp_path / "o.csv", tmp_path / "m.safetensors"
+    table.write_text("answer,code\n" + "true,1\nfalse,2\nmaybe,x\n" * 10)
+    assert steepest("fit", table, "--target", "code", "--model", model).code == 0
+    other.write_text("answer,code\ntrue,1\nfalse,2\n")
+    predicted = steepest("predict", model, other)
+    assert [line.split(",")[0] for line in predicted.out.splitlines()] == ["code", "1", "2"]
+    assert figures(steepest("evaluate", model, other).out, "accuracy") == [1.0]
+
+
+def test_evaluation_checks_the_target(steepest: Callable[..., Outcome], table: Path, tmp_path: Path) -> None:
+    model, other = tmp_path / "model.safetensors", tmp_path / "other.csv"
+    assert steepest("fit", table, "--target", "price", "--model", model).code == 0
+    for cell, message in {"abc": "price: expected numbers", "inf": "price[0] is inf"}.items():
+        other.write_text(f"size,colour,price\n1,red,{cell}\n")
+        outcome = steepest("evaluate", model, other)
+        assert (outcome.code, message in outcome.err) == (1, True)
+
+
+def test_files_that_are_not_utf8(steepest: Callable[..., Outcome], tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    for text in ("prix,é\n1,2\n", "prix,nom\n1,é\n"):
+        table.write_bytes(text.encode("latin-1"))
+        outcome = steepest("fit", table, "--target", "prix")
+        assert (outcome.code, "expected UTF-8" in outcome.err) == (1, True)
+
+
+def test_output_goes_through_links_and_keeps_permissions(
+    steepest: Callable[..., Outcome], table: Path, tmp_path: Path
+) -> None:
+    model, link = tmp_path / "model.safetensors", tmp_path / "link.csv"
+    assert steepest("fit", table, "--target", "price", "--model", model).code == 0
+    real = tmp_path / "real.csv"
+    real.write_text("old")
+    real.chmod(0o600)
+    link.symlink_to(real)
+    assert steepest("predict", model, table, "--out", link).code == 0
+    assert link.is_symlink()
+    assert real.read_text().startswith("price\n")
+    assert real.stat().st_mode & 0o777 == 0o600
+
+
+def test_zero_steps_print_one_line(steepest: Callable[..., Outcome], table: Path) -> None:
+    assert steepest("fit", table, "--target", "price", "--steps", 0).out.count("Step 0:") == 1
+
+
 def test_parquet_equals_csv(steepest: Callable[..., Outcome], table: Path) -> None:
     from pyarrow import parquet
 
@@ -265,6 +314,9 @@ def test_as_a_program() -> None:
     assert listed.stdout.startswith("rust   ready: ")
     wrong = subprocess.run([*run, "fit", "no.csv", "--target", "y"], capture_output=True, text=True, check=False)
     assert (wrong.returncode, wrong.stdout) == (1, "")
+    narrow = os.environ | {"PYTHONIOENCODING": "cp1252"}
+    shown = subprocess.run([*run, "demo"], capture_output=True, env=narrow, check=True)
+    assert "█" in shown.stdout.decode("utf-8")
     assert wrong.stderr == "error: file: no.csv does not exist or is not a file\n"
 
 

@@ -66,6 +66,7 @@ GOOD = {
     "columns": ENCODER.to_json(),
     "training": {},
 }
+CLASSIFIER = GOOD | {"loss": "log_loss"}
 COEF, INTERCEPT = np.ones((1, 2)), np.ones(1)
 
 
@@ -74,6 +75,15 @@ COEF, INTERCEPT = np.ones((1, 2)), np.ones(1)
     [
         (GOOD | {"format_version": 2}, COEF, INTERCEPT, "format version 2; this steepest reads 1"),
         ([], COEF, INTERCEPT, "format version None"),
+        (GOOD | {"loss": "log_loss"}, COEF, INTERCEPT, "classes None do not go with loss 'log_loss'"),
+        (GOOD | {"classes": [1, 2]}, COEF, INTERCEPT, r"classes \[1, 2\] do not go with loss 'mse'"),
+        (CLASSIFIER | {"classes": ["a"]}, COEF, INTERCEPT, "classes: expected at least 2 different values"),
+        (CLASSIFIER | {"classes": []}, COEF, INTERCEPT, "classes: expected at least 2 different values"),
+        (CLASSIFIER | {"classes": [[1], [2]]}, COEF, INTERCEPT, "classes: expected at least 2 different values"),
+        (CLASSIFIER | {"classes": "ab"}, COEF, INTERCEPT, "classes: expected at least 2 different values"),
+        (CLASSIFIER | {"classes": ["a", "a"]}, COEF, INTERCEPT, "classes: expected at least 2 different values"),
+        (GOOD | {"columns": [{"name": "a"}, {"name": "a"}]}, COEF, INTERCEPT, "column names: expected at least 1"),
+        (GOOD | {"columns": [{"name": "a", "levels": []}]}, COEF, INTERCEPT, "levels of 'a': expected at least 1"),
         (GOOD | {"loss": "magic"}, COEF, INTERCEPT, "unknown loss 'magic'"),
         (GOOD | {"columns": [{"title": "size"}]}, COEF, INTERCEPT, "does not hold together"),
         (GOOD | {"columns": 3}, COEF, INTERCEPT, "does not hold together"),
@@ -90,6 +100,13 @@ def test_contents_are_checked(tmp_path: Path, header: Any, coef: Any, intercept:
     load_model(path)
     write(path, header, coef, intercept)
     with pytest.raises(ModelFileError, match=message):
+        load_model(path)
+
+
+def test_deep_nesting_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    save_file({"coef": COEF, "intercept": INTERCEPT}, path, metadata={HEADER: "[" * 200_000})
+    with pytest.raises(ModelFileError, match="not a steepest model file"):
         load_model(path)
 
 

@@ -9,7 +9,7 @@ The map, in the order of imports (a module uses only modules above it; a test en
 `penalties`         functions of the coefficients
 `methods`           what to do with a gradient, how far to go
 `problem`           problem, plan, solution: the descriptions that backends share
-`backends`          ``rust`` (the compiled core), ``array`` (any array namespace)
+`backends`          ``rust`` (the compiled core), ``array`` (any namespace), ``spectrum``
 `result`, `plot`,   what a descent returns; its picture; its progress bar
 `progress`
 `descend`           the façade: `descend`, `loss_and_gradient`
@@ -30,6 +30,7 @@ from steepest.errors import (
     ConvergenceWarning,
     DivergenceError,
     InputError,
+    MissingPackageError,
     ModelFileError,
     SteepestError,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "Fit",
     "History",
     "InputError",
+    "MissingPackageError",
     "ModelFileError",
     "SteepestError",
     "StepInfo",

@@ -6,6 +6,7 @@ not right, 2 the command is not right, 130 interrupted.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from pathlib import Path
@@ -21,7 +22,7 @@ import numpy as np
 
 from steepest import report
 from steepest._steepest import __version__
-from steepest.backends import get_backend, show_backends
+from steepest.backends import show_backends
 from steepest.data import check_writable, read_table, written_whole
 from steepest.descend import descend
 from steepest.errors import SteepestError
@@ -95,10 +96,12 @@ def fit(
         typer.Option(metavar="COLUMN", help="Numbers that are codes, not amounts; may be repeated"),
     ] = None,
     test_size: Annotated[float, typer.Option(help="Share of the rows to hold out")] = 0.2,
-    alpha: Annotated[float, typer.Option(help="Strength of the L2 penalty: --alpha 0.01")] = 0.0,
+    alpha: Annotated[
+        float, typer.Option(help="Strength of the L2 penalty, on standardised columns: --alpha 0.01")
+    ] = 0.0,
     learning_rate: Annotated[str, typer.Option(help="A number, or auto: the largest safe step")] = "auto",
     steps: Annotated[int, typer.Option(help="Steps at the most")] = 10_000,
-    tol: Annotated[float, typer.Option(help="Stop when the gradient norm is this share of its start")] = 1e-5,
+    tol: Annotated[float, typer.Option(help="Stop when the gradient norm is this share of that at zero")] = 1e-5,
     backend: BackendOption = "auto",
     threads: Annotated[int | None, typer.Option(help="Default: all cores")] = None,
     seed: Annotated[int, typer.Option(help="Which rows are held out")] = 0,
@@ -125,8 +128,7 @@ def fit(
         n_threads=threads,
         seed=seed,
     )
-    # What can fail without reading the table fails first.
-    get_backend(backend)
+    # What can fail without reading the table has failed by now, or fails here.
     if model is not None:
         check_writable(model)
     _check_plot(plot)
@@ -198,8 +200,12 @@ def backends() -> None:
 def _rows(fitted: Any, file: Path, missing: Any, *, with_target: bool = False) -> tuple[Any, int]:
     from steepest.preprocessing import require_column, without_missing
 
-    table = read_table(file)
     needed = [*fitted.encoder.column_names, *([fitted.target] if with_target else [])]
+    # What was text in training is text here too, even where every cell looks like a number.
+    as_text = [column.name for column in fitted.encoder.columns if hasattr(column, "levels")]
+    if with_target and fitted.classes and isinstance(fitted.classes[0], str):
+        as_text.append(fitted.target)
+    table = read_table(file, as_text)
     for name in needed:
         require_column(table, name, str(file))
     return without_missing(table, needed, missing)
@@ -238,6 +244,10 @@ def _with_bar(body: Any, n_steps: int) -> Any:
 
 def main() -> None:
     """Run the command line; turn what the user can mend into one line and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        # The bars and arrows are not in every code page, and a pipe on Windows has one.
+        if isinstance(stream, io.TextIOWrapper) and not stream.isatty():
+            stream.reconfigure(encoding="utf-8")
     np.seterr(all="ignore")
     try:
         code = app(standalone_mode=False)
@@ -249,9 +259,9 @@ def main() -> None:
         sys.exit(1)
     except OSError as error:
         _fail(f"{error.filename or 'file'}: {error.strerror or error}", 1)
-    except KeyboardInterrupt:
-        _fail("interrupted", 130)
-    except typer.Abort:
+    except ImportError as error:
+        _fail(f"this command needs {error.name}; pip install 'steepest[cli]'", 1)
+    except (KeyboardInterrupt, typer.Abort):
         _fail("interrupted", 130)
     except Exception as error:
         # What the parser of the command line itself objects to.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from steepest.errors import ConvergenceWarning, DivergenceError, InputError
 from steepest.methods import METHODS
 from steepest.problem import STATUSES, Callback, Plan, Problem, Solution, make_problem
 from steepest.result import Fit, History
-from steepest.validation import check_finite, integer, known, number
+from steepest.validation import check_finite, integer, known, number, rate
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -30,6 +31,7 @@ def descend(
     alpha: float = 0.0,
     fit_intercept: bool = True,
     sample_weight: ArrayLike | None = None,
+    classes: ArrayLike | None = None,
     method: str = "gd",
     learning_rate: float | str = "auto",
     n_steps: int = 1000,
@@ -49,8 +51,8 @@ def descend(
     Parameters
     ----------
     X : array_like, (n_samples, n_features) or (n_samples,)
-        float32 or float64, by rows or by columns, is used in place; anything else is converted once. Do not write to
-        it during the call.
+        float32 or float64, contiguous by rows or by columns, is used in place; anything else is converted once. Do not
+        write to it during the call. Its type is that of the computation: `y` and the weights are rounded to it.
     y : array_like, (n_samples,)
         Numbers for ``"mse"``, class labels of any type for ``"log_loss"``.
     loss : {"mse", "log_loss"}
@@ -61,14 +63,17 @@ def descend(
         Whether there is a b.
     sample_weight : array_like, (n_samples,), optional
         None negative, not all zero. Weight 2 is the same as the row twice.
+    classes : array_like, optional
+        All labels in their order, where `y` may hold only some of them; default: those in `y`, sorted.
     method : {"gd"}
         Plain gradient descent.
     learning_rate : float > 0 or "auto"
-        The step size η in w ← w − η ∇F(w). ``"auto"`` is 1/L, where L bounds the curvature of F: safe, never ascends.
+        The step size η in w ← w − η ∇F(w). ``"auto"`` is 1/L, where L bounds the curvature of F: the loss never rises,
+        and of all fixed steps it has the best guaranteed rate. Beyond 2/L a quadratic diverges.
     n_steps : int ≥ 0
         Steps at the most.
     tol : float ≥ 0
-        Stop when ‖∇F‖ is at most `tol` times its value at the start; 0 never stops early.
+        Stop when ‖∇F‖ is at most `tol` times its value at zero parameters; 0 never stops early.
     start : Fit or (coef, intercept), optional
         Where to begin; zero by default.
     backend : {"auto", "rust", "numpy", "cupy"}
@@ -115,15 +120,27 @@ def descend(
     """
     engine = get_backend(backend)
     known("strategy", strategy, STRATEGIES)
-    problem = make_problem(X, y, loss=loss, alpha=alpha, fit_intercept=fit_intercept, sample_weight=sample_weight)
+    problem = make_problem(
+        X,
+        y,
+        loss=loss,
+        alpha=alpha,
+        fit_intercept=fit_intercept,
+        sample_weight=sample_weight,
+        classes=classes,
+    )
     plan = Plan(
         method=known("method", method, METHODS),
-        learning_rate=_learning_rate(learning_rate),
+        learning_rate=rate(learning_rate),
         n_steps=integer("n_steps", n_steps, least=0),
         tol=number("tol", tol, least=0.0),
+        reference=None,
         n_threads=thread_count(n_threads),
     )
     origin = _start(problem, start)
+    if plan.tol > 0 and origin.any():
+        _, gradient = engine.value_and_gradient(problem, np.zeros_like(origin), plan.n_threads)
+        plan = replace(plan, reference=float(np.linalg.norm(gradient)))
     if callback is not None and not callable(callback):
         raise InputError(f"callback: expected a callable or None; got {callback!r}")
     if progress:
@@ -220,21 +237,26 @@ def loss_and_gradient(
     return value, coef_gradient, intercept_gradient
 
 
-def _learning_rate(given: object) -> float | None:
-    if isinstance(given, str):
-        known("learning_rate", given, ["auto"])
-        return None
-    return number("learning_rate", given, above=0.0)
-
-
 def _start(problem: Problem, start: Fit | tuple[Any, Any] | None) -> Any:
     if start is None:
         return problem.flatten(np.zeros(problem.coef_shape), 0.0)
     if isinstance(start, Fit):
-        return problem.flatten(start.coef, start.intercept)
+        if (start.loss_name, _listed(start.classes)) != (problem.loss.name, _listed(problem.classes)):
+            raise InputError(
+                f"start: expected a fit of loss {problem.loss.name!r} with classes {_listed(problem.classes)}; "
+                f"got one of {start.loss_name!r} with classes {_listed(start.classes)}"
+            )
+        start = (start.coef, start.intercept)
     if isinstance(start, tuple) and len(start) == 2:  # noqa: PLR2004
-        return problem.flatten(*start)
+        try:
+            return problem.flatten(*start)
+        except InputError as error:
+            raise InputError(f"start: {error}") from None
     raise InputError(f"start: expected a Fit or a tuple (coef, intercept); got {start!r}")
+
+
+def _listed(classes: Any) -> str:
+    return "none" if classes is None else str(classes.tolist())
 
 
 def _check_outcome(engine: Backend, problem: Problem, plan: Plan, solution: Solution) -> None:
@@ -244,7 +266,9 @@ def _check_outcome(engine: Backend, problem: Problem, plan: Plan, solution: Solu
         check_finite(problem.design)
         raise _divergence(engine, problem, plan, solution)
     losses = solution.history["loss"]
-    if len(losses) and solution.loss > losses[0]:
+    if len(losses) and solution.history["step_size"][-1] == 0:
+        raise _divergence(engine, problem, plan, solution)
+    if len(losses) and solution.loss > losses[0] + _rounding(problem, losses[0]):
         size = solution.history["step_size"][-1]
         warnings.warn(
             f"the loss rose from {losses[0]:.6g} to {solution.loss:.6g}: a step size of {size:.6g} is too large "
@@ -254,26 +278,41 @@ def _check_outcome(engine: Backend, problem: Problem, plan: Plan, solution: Solu
         )
     elif plan.tol > 0 and solution.status == "max_steps":
         first = solution.history["gradient_norm"][0] if len(losses) else solution.gradient_norm
+        share = solution.gradient_norm / (first if plan.reference is None else plan.reference)
         warnings.warn(
             f"not converged after {plan.n_steps} steps: the gradient norm is {solution.gradient_norm:.3g}, "
-            f"{solution.gradient_norm / first:.3g} of its start, and tol is {plan.tol:g}; "
+            f"{share:.3g} of that at zero, and tol is {plan.tol:g}; "
             "raise n_steps, bring the columns of X to a similar scale, or accept a larger tol",
             ConvergenceWarning,
             stacklevel=3,
         )
 
 
+def _rounding(problem: Problem, loss: float) -> float:
+    """Return how far rounding alone may lift the loss: sums over a block in the type of X."""
+    return float(64 * np.finfo(problem.design.dtype).eps * abs(loss))
+
+
 def _divergence(engine: Backend, problem: Problem, plan: Plan, solution: Solution) -> DivergenceError:
     sizes = solution.history["step_size"]
-    if not len(sizes):
+    step, size = len(sizes), float(sizes[-1]) if len(sizes) else 0.0
+    dtype = problem.design.dtype
+    if step == 0:
         return DivergenceError(
-            "the loss at the start is too large for its type; bring the columns of X and y to a smaller scale",
+            f"the loss at the start is beyond the range of {dtype}; bring start, X and y to a smaller scale",
             step=0,
             step_size=0.0,
             safe_step_size=0.0,
         )
     safe = _safe_step_size(engine, problem, plan)
-    step, size = len(sizes), float(sizes[-1])
+    if not 0 < safe < np.inf:
+        return DivergenceError(
+            f"no step size is safe: the curvature of the objective is beyond the range of {dtype}; "
+            "bring the columns of X to a scale near 1",
+            step=step,
+            step_size=size,
+            safe_step_size=0.0,
+        )
     return DivergenceError(
         f"the loss left the finite numbers after step {step} with step size {size:.6g}; "
         f"the largest safe step size is {safe:.6g} (learning_rate='auto' takes it)",
@@ -285,4 +324,5 @@ def _divergence(engine: Backend, problem: Problem, plan: Plan, solution: Solutio
 
 def _safe_step_size(engine: Backend, problem: Problem, plan: Plan) -> float:
     curvature = engine.curvature(problem, plan.n_threads)
-    return 1 / curvature if curvature > 0 else np.inf
+    with np.errstate(all="ignore"):
+        return float(1 / np.float64(curvature))

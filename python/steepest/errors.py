@@ -22,6 +22,10 @@ class BackendUnavailableError(SteepestError, RuntimeError):
     """The backend that was asked for cannot run here; the message says why and what to do."""
 
 
+class MissingPackageError(SteepestError, ImportError):
+    """A package that only this feature needs is not installed; the message says how to get it."""
+
+
 class DivergenceError(SteepestError, ArithmeticError):
     """The descent left the finite numbers.
 
@@ -32,7 +36,7 @@ class DivergenceError(SteepestError, ArithmeticError):
     step_size : float
         The step size in use; 0.0 if no step was made.
     safe_step_size : float
-        1/L, the largest step size for which gradient descent is sure not to ascend.
+        1/L, where L bounds the curvature; 0.0 if there is no such step size.
     """
 
     def __init__(self, message: str, *, step: int, step_size: float, safe_step_size: float) -> None:

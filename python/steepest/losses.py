@@ -24,6 +24,13 @@ class Loss(Protocol):
     """What the objective asks of a loss."""
 
     name: ClassVar[str]
+    title: ClassVar[str]
+
+    @classmethod
+    def prepare(
+        cls, y: ArrayLike, n_samples: int, dtype: Any, classes: ArrayLike | None
+    ) -> tuple[Loss, NDArray[Any], NDArray[Any] | None]:
+        """Return the loss for targets `y`, the targets as (n_samples,) of `dtype`, and the classes or None."""
 
     @property
     def width(self) -> int:
@@ -48,6 +55,7 @@ class Mse:
     """
 
     name: ClassVar[str] = "mse"
+    title: ClassVar[str] = "mean squared error"
     width: ClassVar[int] = 1
     curvature: ClassVar[float] = 2.0
 
@@ -80,6 +88,7 @@ class LogLoss:
 
     n_classes: int
     name: ClassVar[str] = "log_loss"
+    title: ClassVar[str] = "cross-entropy"
 
     @property
     def width(self) -> int:
@@ -96,28 +105,20 @@ class LogLoss:
         cls, y: ArrayLike, n_samples: int, dtype: Any, classes: ArrayLike | None
     ) -> tuple[Self, NDArray[Any], NDArray[Any]]:
         """Return the loss, the class numbers as (n_samples,) of `dtype`, and the labels in their order."""
-        labels = np.asarray(y)
-        if labels.shape != (n_samples,):
+        labels, found = _labels("y", y)
+        if len(labels) != n_samples:
             raise InputError(f"y: expected shape ({n_samples},); got {labels.shape}")
-        if labels.dtype.kind == "f":
-            as_vector("y", labels, n_samples, np.float64)
-            fractional = labels != np.floor(labels)
-            if fractional.any():
-                row = int(np.argmax(fractional))
-                raise InputError(
-                    f"y: expected class labels for loss 'log_loss'; y[{row}] is {labels[row]}; "
-                    "loss='mse' predicts numbers"
-                )
-        try:
-            found = np.unique(labels)
-        except TypeError as error:
-            raise InputError(f"y: expected labels of one type; {error}") from error
-        order = found if classes is None else np.asarray(classes)
-        if len(order) < BINARY:
-            raise InputError(f"y: expected at least two classes; every label is {found[0]!r}")
-        strange = found[~np.isin(found, order)]
-        if strange.size:
-            raise InputError(f"y: expected labels among {order.tolist()}; got {strange[0]!r}")
+        if classes is None:
+            order = found
+            if len(found) < BINARY:
+                raise InputError(f"y: expected at least two classes; every label is {found.tolist()[0]!r}")
+        else:
+            order, different = _labels("classes", classes)
+            if len(order) < BINARY or len(different) < len(order):
+                raise InputError(f"classes: expected at least two different labels; got {order.tolist()}")
+            strange = found[~np.isin(found, order)]
+            if strange.size:
+                raise InputError(f"y: expected labels among {order.tolist()}; got {strange.tolist()[0]!r}")
         sorter = np.argsort(order)
         numbers = sorter[np.searchsorted(order, labels, sorter=sorter)]
         return cls(len(order)), numbers.astype(dtype), order
@@ -138,16 +139,45 @@ class LogLoss:
 
     def _softmax(self, xp: Any, y: Any, z: Any) -> tuple[Any, Any]:
         numbers = xp.arange(self.n_classes, dtype=z.dtype)
-        chosen = xp.astype(y[:, None] == numbers[None, :], z.dtype)
+        chosen = y[:, None] == numbers[None, :]
         shifted = z - xp.max(z, axis=1, keepdims=True)
         e = xp.exp(shifted)
         total = xp.sum(e, axis=1, keepdims=True)
-        value = xp.log(total[:, 0]) - xp.sum(chosen * shifted, axis=1)
-        return value, e / total - chosen
+        # Chosen, not multiplied by zero: a score far below the highest may be shifted to minus infinity.
+        value = xp.log(total[:, 0]) - xp.sum(xp.where(chosen, shifted, xp.zeros_like(shifted)), axis=1)
+        return value, e / total - xp.astype(chosen, z.dtype)
+
+
+def _labels(name: str, given: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return class labels as an array of one dimension, and the different ones sorted."""
+    if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
+        raise InputError(f"{name}: expected no masked entries; fill or drop them first")
+    try:
+        labels = np.asarray(given)
+        found = np.unique(labels)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name}: expected labels of one type; {error}") from error
+    if labels.ndim != 1:
+        raise InputError(f"{name}: expected one label a row, shape (n,); got shape {labels.shape}")
+    if labels.dtype.kind == "U" and isinstance(given, (list, tuple)):
+        # NumPy would turn the others into text without a word.
+        other = next((label for label in given if not isinstance(label, str)), None)
+        if other is not None:
+            raise InputError(f"{name}: expected labels of one type; got text and {other!r}")
+    if labels.dtype.kind == "f":
+        as_vector(name, labels, len(labels), np.float64)
+        fractional = labels != np.floor(labels)
+        if fractional.any():
+            row = int(np.argmax(fractional))
+            raise InputError(
+                f"{name}: expected class labels for loss 'log_loss'; {name}[{row}] is {labels[row]}; "
+                "loss='mse' predicts numbers"
+            )
+    return labels, found
 
 
 #: Every name under which a loss can be asked for.
-LOSSES: dict[str, type[Mse | LogLoss]] = {
+LOSSES: dict[str, type[Loss]] = {
     "mse": Mse,
     "squared_error": Mse,
     "log_loss": LogLoss,
@@ -155,6 +185,6 @@ LOSSES: dict[str, type[Mse | LogLoss]] = {
 }
 
 
-def loss_type(name: str) -> type[Mse | LogLoss]:
+def loss_type(name: str) -> type[Loss]:
     """Return the loss called `name`."""
     return LOSSES[known("loss", name, LOSSES)]

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from steepest.errors import InputError
-from steepest.losses import BINARY
+from steepest.losses import LogLoss
 from steepest.metrics import classification_metrics, regression_metrics
+from steepest.validation import as_vector
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -79,7 +80,7 @@ class LinearModel:
     def evaluate(self, frame: Any, target: Any) -> dict[str, float]:
         """Return the metrics of the predictions for `frame` against `target`, a sequence of numbers or labels."""
         if self.classes is None:
-            return regression_metrics(np.asarray(target, dtype=np.float64), self.predict(frame))
+            return regression_metrics(as_vector(self.target, target, len(target), np.float64), self.predict(frame))
         return classification_metrics(self.class_numbers(target), self.predict_proba(frame))
 
     def class_numbers(self, target: Any) -> NDArray[np.int64]:
@@ -95,4 +96,4 @@ class LinearModel:
 
 def n_scores(classes: list[Any] | None) -> int:
     """Return how many scores a row has."""
-    return 1 if classes is None or len(classes) == BINARY else len(classes)
+    return 1 if classes is None else LogLoss(len(classes)).width

@@ -12,9 +12,9 @@ import numpy as np
 
 from steepest.data import written_whole
 from steepest.errors import ModelFileError
-from steepest.losses import LOSSES
+from steepest.losses import LOSSES, Mse
 from steepest.model import LinearModel, n_scores
-from steepest.preprocessing import Encoder
+from steepest.preprocessing import Categorical, Encoder
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -59,7 +59,7 @@ def load_model(path: str | PathLike[str]) -> LinearModel:
             tensors = {name: file.get_tensor(name) for name in ("coef", "intercept")}
     except FileNotFoundError:
         raise ModelFileError(f"{path}: there is no such model file") from None
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise ModelFileError(f"{path}: not a steepest model file ({error})") from error
     version = header.get("format_version") if isinstance(header, dict) else None
     if version != FORMAT_VERSION:
@@ -73,9 +73,17 @@ def load_model(path: str | PathLike[str]) -> LinearModel:
 def _model(header: dict[str, Any], tensors: dict[str, Any]) -> LinearModel:
     encoder = Encoder.from_json(header["columns"])
     classes, coef, intercept = header["classes"], tensors["coef"], tensors["intercept"]
-    width, n_features = n_scores(classes), len(encoder.feature_names)
     if header["loss"] not in LOSSES:
         raise ValueError(f"unknown loss {header['loss']!r}")
+    if (classes is None) != (LOSSES[header["loss"]] is Mse):
+        raise ValueError(f"classes {classes!r} do not go with loss {header['loss']!r}")
+    if classes is not None:
+        _expect_different("classes", classes, (str, int, float), 2)
+    _expect_different("column names", encoder.column_names, (str,), 1)
+    for column in encoder.columns:
+        if isinstance(column, Categorical):
+            _expect_different(f"levels of {column.name!r}", list(column.levels), (str,), 1)
+    width, n_features = n_scores(classes), len(encoder.feature_names)
     for name, tensor, shape in (
         ("coef", coef, (width, n_features)),
         ("intercept", intercept, (width,)),
@@ -93,3 +101,10 @@ def _model(header: dict[str, Any], tensors: dict[str, Any]) -> LinearModel:
         intercept=intercept,
         training=dict(header["training"]),
     )
+
+
+def _expect_different(what: str, given: Any, kinds: tuple[type, ...], least: int) -> None:
+    """Raise an error unless `given` is a list of at least `least` different values of `kinds`."""
+    right = isinstance(given, list) and len(given) >= least and all(isinstance(value, kinds) for value in given)
+    if not right or len(set(given)) < len(given):
+        raise ValueError(f"{what}: expected at least {least} different values; got {str(given)[:80]}")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steepest.errors import InputError
+from steepest.errors import InputError, MissingPackageError
+from steepest.losses import LOSSES
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from steepest.result import Fit
 
 FORMATS = {".png", ".svg", ".pdf", ".jpg"}
-NAMES = {"mse": "mean squared error", "log_loss": "cross-entropy"}
 #: A span of losses wider than this factor is easier to read on a logarithmic scale.
 WIDE_SPAN = 20.0
 
@@ -25,7 +25,10 @@ def plot_loss(fit: Fit, ax: Any = None) -> Any:
 
     The last point is where the descent ended. The scale is logarithmic where the losses span more than a factor of 20.
     """
-    from matplotlib.ticker import LogLocator, NullLocator
+    try:
+        from matplotlib.ticker import LogLocator, NullLocator
+    except ImportError:
+        raise MissingPackageError("pictures need matplotlib; pip install 'steepest[plot]'") from None
 
     if ax is None:
         import matplotlib.pyplot as plt
@@ -48,7 +51,7 @@ def plot_loss(fit: Fit, ax: Any = None) -> Any:
         ax.yaxis.set_major_formatter("{x:g}")
         ax.yaxis.set_minor_locator(NullLocator())
     ax.set_xlabel("step")
-    ax.set_ylabel(NAMES.get(fit.loss_name, fit.loss_name))
+    ax.set_ylabel(LOSSES[fit.loss_name].title)
     ax.set_title(f"{fit.method}, {fit.n_steps} steps, backend {fit.backend}")
     ax.grid(alpha=0.3)
     ax.spines[["top", "right"]].set_visible(False)

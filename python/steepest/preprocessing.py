@@ -161,9 +161,10 @@ class Encoder:
                 columns.append(Numeric(name))
             else:
                 raise InputError(f"column {name!r}: expected numbers or text; got {kind}; --drop {name} leaves it out")
-        if not columns:
-            raise InputError("expected at least one column to predict from; none is left")
-        return cls(tuple(columns))
+        encoder = cls(tuple(columns))
+        if not encoder.feature_names:
+            raise InputError("expected at least one column to predict from; none is left, or each has a single level")
+        return encoder
 
     @property
     def column_names(self) -> list[str]:

@@ -100,7 +100,9 @@ class Plan:
     """None is 1/L."""
     n_steps: int
     tol: float
-    """Stop when ‖∇F‖ ≤ tol · ‖∇F(start)‖; zero never stops early."""
+    """Stop when ‖∇F‖ ≤ tol · reference; zero never stops early."""
+    reference: float | None
+    """‖∇F(0)‖; None takes the norm at the start, which is the same for a start at zero."""
     n_threads: int
 
 

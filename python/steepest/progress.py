@@ -6,6 +6,8 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from steepest.errors import MissingPackageError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -17,7 +19,10 @@ SECONDS_BETWEEN = 0.1
 @contextmanager
 def watched(n_steps: int, callback: Callback | None) -> Iterator[Callback]:
     """Show a bar for `n_steps` steps on standard error while the body runs; yield the callback that moves it."""
-    from rich.console import Console
+    try:
+        from rich.console import Console
+    except ImportError:
+        raise MissingPackageError("the progress bar needs rich; pip install 'steepest[cli]'") from None
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,

@@ -86,7 +86,7 @@ def show_training(out: Console, training: Training) -> None:
     fit = training.fit
     losses = np.append(fit.history.loss, fit.loss)
     out.print()
-    for step in [0, *(10**k for k in range(9) if 10**k < fit.n_steps), fit.n_steps]:
+    for step in dict.fromkeys([0, *(10**k for k in range(9) if 10**k < fit.n_steps), fit.n_steps]):
         _show_step(out, step, losses[step], losses[0])
     out.print(f"\n{fit.message} after {fit.n_steps:,} steps and {training.seconds:.2f} s", markup=False)
     if training.warning:

@@ -8,25 +8,28 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import narwhals.stable.v2 as nw
 import numpy as np
 
+from steepest.backends import get_backend, thread_count
 from steepest.descend import descend
 from steepest.errors import ConvergenceWarning, InputError
 from steepest.losses import LOSSES
 from steepest.metrics import classification_metrics, regression_metrics
 from steepest.model import LinearModel
 from steepest.preprocessing import (
+    MOST_LEVELS,
     Encoder,
     Missing,
     Standardizer,
     require_column,
     without_missing,
 )
-from steepest.validation import known
+from steepest.validation import integer, known, number, rate
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -55,6 +58,20 @@ class Options:
     backend: str = "auto"
     n_threads: int | None = None
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without the table."""
+        if self.loss is not None:
+            known("loss", self.loss, LOSSES)
+        if not 0 < number("test_size", self.test_size) < 1:
+            raise InputError(f"test_size: expected a number between 0 and 1; got {self.test_size}")
+        number("alpha", self.alpha, least=0.0)
+        rate(self.learning_rate)
+        integer("steps", self.n_steps, least=0)
+        number("tol", self.tol, least=0.0)
+        get_backend(self.backend)
+        thread_count(self.n_threads)
+        integer("seed", self.seed, least=0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,22 +189,24 @@ def _targets(column: nw.Series[Any], loss: str) -> tuple[NDArray[Any], list[Any]
             row = int(np.argmin(np.isfinite(y)))
             raise InputError(f"target: expected finite numbers; row {row} of {name!r} is {y[row]}")
         return y, None
-    labels = np.array(column.to_list())
-    classes, numbers, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    if len(classes) > min(200, len(labels) // 2):
-        raise InputError(f"target: loss log_loss expects a few classes; {name!r} has {len(classes):,} different values")
-    if counts.min() < 2:  # noqa: PLR2004
-        rare = classes[counts.argmin()].item()
+    labels = column.to_list()
+    counts = Counter(labels)
+    if len(counts) > min(MOST_LEVELS, len(labels) // 2):
+        raise InputError(f"target: loss log_loss expects a few classes; {name!r} has {len(counts):,} different values")
+    classes = sorted(counts)
+    if not all(isinstance(label, (str, int, float)) for label in classes):
+        raise InputError(f"target: expected labels that are text or numbers; {name!r} is {column.dtype}")
+    rare = min(classes, key=counts.__getitem__)
+    if counts[rare] < 2:  # noqa: PLR2004
         raise InputError(f"target: class {rare!r} of {name!r} has one row; a class needs two")
-    return numbers, classes.tolist()
+    numbers = {label: number for number, label in enumerate(classes)}
+    return np.array([numbers[label] for label in labels]), classes
 
 
 def _split(y: NDArray[Any], classes: list[Any] | None, options: Options) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the rows to train on and the rows held out; each class keeps its share in both."""
     from sklearn.model_selection import train_test_split
 
-    if not 0 < options.test_size < 1:
-        raise InputError(f"test_size: expected a number between 0 and 1; got {options.test_size}")
     try:
         train, test = train_test_split(
             np.arange(len(y)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SCAN_ROWS = 1 << 16
+MOST = 2**63 - 1
+#: Weights between this and its inverse are taken as they are.
+SMALL = 1e-6
+#: The share of their standard deviation that numbers may lose when they are rounded to the type of X.
+MOST_LOST = 1e-3
 
 
 def known(name: str, given: object, choices: Iterable[str]) -> str:
@@ -35,17 +41,33 @@ def number(name: str, given: object, *, least: float = -np.inf, above: float = -
     elif least > -np.inf:
         expected = f"a finite number ≥ {least:g}"
     if isinstance(given, (int, float, np.integer, np.floating)) and not isinstance(given, bool):
-        value = float(given)
+        value = _as_float(given)
         if np.isfinite(value) and value >= least and value > above:
             return value
-    raise InputError(f"{name}: expected {expected}; got {given!r}")
+    raise InputError(f"{name}: expected {expected}; got {reprlib.repr(given)}")
+
+
+def rate(given: object) -> float | None:
+    """Return a learning rate as a float, or None for ``"auto"``."""
+    if given == "auto":
+        return None
+    if isinstance(given, str):
+        raise InputError(f"learning_rate: expected 'auto' or a number > 0; got {given!r}")
+    return number("learning_rate", given, above=0.0)
+
+
+def _as_float(given: Any) -> float:
+    try:
+        return float(given)
+    except OverflowError:
+        return np.inf
 
 
 def integer(name: str, given: object, *, least: int) -> int:
-    """Return `given` as an integer that is at least `least`."""
-    if isinstance(given, (int, np.integer)) and not isinstance(given, bool) and given >= least:
+    """Return `given` as an integer that is at least `least` and fits 64 bits."""
+    if isinstance(given, (int, np.integer)) and not isinstance(given, bool) and least <= given <= MOST:
         return int(given)
-    raise InputError(f"{name}: expected an integer ≥ {least}; got {given!r}")
+    raise InputError(f"{name}: expected an integer ≥ {least}; got {reprlib.repr(given)}")
 
 
 def flag(name: str, given: object) -> bool:
@@ -81,13 +103,14 @@ def as_numbers(name: str, given: Any) -> NDArray[Any]:
 
 def _from_objects(name: str, array: NDArray[Any]) -> NDArray[Any]:
     for index, value in np.ndenumerate(array):
-        if not isinstance(value, (int, float, np.number, np.bool_)):
-            raise InputError(f"{name}: expected numbers; {_cell(name, index)} is {value!r}")
+        real = isinstance(value, (int, float, np.number, np.bool_)) and not isinstance(value, np.complexfloating)
+        if not real or (isinstance(value, int) and np.isinf(_as_float(value))):
+            raise InputError(f"{name}: expected numbers; {_cell(name, index)} is {reprlib.repr(value)}")
     return array.astype(np.float64)
 
 
 def _cell(name: str, index: tuple[int, ...]) -> str:
-    return f"{name}[{', '.join(map(str, index))}]"
+    return f"{name}[{', '.join(map(str, index))}]" if index else name
 
 
 def as_design(X: Any) -> NDArray[Any]:
@@ -110,23 +133,36 @@ def as_vector(name: str, given: Any, n_samples: int, dtype: Any) -> NDArray[Any]
     if array.shape != (n_samples,):
         hint = f"; {name}.ravel() makes it flat" if array.size == n_samples else ""
         raise InputError(f"{name}: expected shape ({n_samples},); got {array.shape}{hint}")
-    array = np.ascontiguousarray(array, dtype=dtype)
     finite = np.isfinite(array)
     if not finite.all():
         row = int(np.argmin(finite))
         raise InputError(f"{name}: expected finite numbers; {name}[{row}] is {array[row]}")
-    return array
+    with np.errstate(over="ignore"):
+        rounded = np.ascontiguousarray(array, dtype=dtype)
+    if rounded.dtype != array.dtype and n_samples > 1:
+        # Written so that an overflow to infinity fails the test too.
+        lost, spread = np.abs(rounded - array).max(), array.std()
+        if spread > 0 and not lost <= MOST_LOST * spread:
+            raise InputError(
+                f"{name}: rounding it to the {rounded.dtype} of X would lose {lost / spread:.1g} of its standard "
+                f"deviation; pass X as float64, or subtract the mean of {name}"
+            )
+    return rounded
 
 
 def as_weights(given: Any, n_samples: int, dtype: Any) -> NDArray[Any]:
     """Return sample weights as (n_samples,): none negative, not all zero."""
-    weights = as_vector("sample_weight", given, n_samples, dtype)
+    weights = as_vector("sample_weight", given, n_samples, np.float64)
     if weights.min() < 0:
         row = int(np.argmax(weights < 0))
         raise InputError(f"sample_weight: expected no negative weight; sample_weight[{row}] is {weights[row]}")
     if not weights.any():
         raise InputError("sample_weight: expected at least one weight > 0; all are 0")
-    return weights
+    # Only ratios of weights matter: bring the largest to one where it could leave the range of the type of X.
+    largest = weights.max()
+    if not SMALL < largest < 1 / SMALL:
+        weights = weights / largest
+    return weights.astype(dtype)
 
 
 def check_finite(X: NDArray[Any], names: list[str] | None = None) -> None:

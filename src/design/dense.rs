@@ -7,8 +7,8 @@ use crate::real::Real;
 use faer::{Accum, MatMut, MatRef, Par, linalg::matmul::matmul};
 use std::ops::Range;
 
-/// A block of this size stays in the first or second level of cache while it is read twice.
-const ROW_BLOCK_BYTES: usize = 32 << 10;
+/// A block of this size stays in the second level of cache while it is read twice; of 32, 64 and 128 KiB the best.
+const ROW_BLOCK_BYTES: usize = 64 << 10;
 /// Columns are read in pieces; larger blocks keep the pieces long enough for the hardware to read ahead.
 const COLUMN_BLOCK_BYTES: usize = 256 << 10;
 /// Bounds on a block's rows. Each entry of the gradient is one running sum over the rows of a row-major block, but
@@ -17,8 +17,8 @@ const MOST_ROW_BLOCK_ROWS: usize = 512;
 const MOST_COLUMN_BLOCK_ROWS: usize = 4096;
 const FEWEST_BLOCK_ROWS: usize = 8;
 
-fn rows_within<T>(bytes: usize, n_features: usize, most: usize) -> usize {
-    let rows = bytes / (size_of::<T>() * n_features.max(1));
+fn rows_within<T>(bytes: usize, row_length: usize, most: usize) -> usize {
+    let rows = bytes / (size_of::<T>() * row_length.max(1));
     (rows / FEWEST_BLOCK_ROWS * FEWEST_BLOCK_ROWS).clamp(FEWEST_BLOCK_ROWS, most)
 }
 
@@ -53,8 +53,8 @@ impl<T: Real> Design<T> for RowMajor<'_, T> {
         self.n_features
     }
 
-    fn block_rows(&self) -> usize {
-        rows_within::<T>(ROW_BLOCK_BYTES, self.n_features, MOST_ROW_BLOCK_ROWS)
+    fn block_rows(&self, width: usize) -> usize {
+        rows_within::<T>(ROW_BLOCK_BYTES, self.n_features + width, MOST_ROW_BLOCK_ROWS)
     }
 
     fn add_scores(&self, rows: Range<usize>, coef: &[T], scores: &mut [T]) {
@@ -108,8 +108,8 @@ impl<T: Real> Design<T> for ColumnMajor<'_, T> {
         self.n_features
     }
 
-    fn block_rows(&self) -> usize {
-        rows_within::<T>(COLUMN_BLOCK_BYTES, self.n_features, MOST_COLUMN_BLOCK_ROWS)
+    fn block_rows(&self, width: usize) -> usize {
+        rows_within::<T>(COLUMN_BLOCK_BYTES, self.n_features + width, MOST_COLUMN_BLOCK_ROWS)
     }
 
     fn add_scores(&self, rows: Range<usize>, coef: &[T], scores: &mut [T]) {

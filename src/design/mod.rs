@@ -12,8 +12,9 @@ pub trait Design<T: Real>: Sync {
     fn n_rows(&self) -> usize;
     fn n_features(&self) -> usize;
 
-    /// Rows of a block that fits in a core's cache between the two verbs. Depends on the shape only.
-    fn block_rows(&self) -> usize;
+    /// Rows of a block that, with `width` scores a row, stays in a core's cache between the two verbs. Depends on the
+    /// shape only.
+    fn block_rows(&self, width: usize) -> usize;
 
     /// scores ← scores + X[rows] · coefᵀ, with coef width × d and scores rows × width.
     fn add_scores(&self, rows: Range<usize>, coef: &[T], scores: &mut [T]);

@@ -110,17 +110,17 @@ def descend(objective: ArrayObjective, plan: Plan, start: NDArray[np.float64], c
     point = xp.asarray(start)
     history: list[StepInfo] = []
     started = time.perf_counter()
-    first_gradient_norm = np.nan
+    reference = plan.reference
     status = None
     while True:
         loss, gradient = objective.value_and_gradient(point)
         gradient_norm = float(xp.sum(gradient * gradient)) ** 0.5
         step = len(history)
-        if step == 0:
-            first_gradient_norm = gradient_norm
+        if reference is None:
+            reference = gradient_norm
         if not (np.isfinite(loss) and np.isfinite(gradient_norm)):
             status = "diverged"
-        elif plan.tol > 0 and gradient_norm <= plan.tol * first_gradient_norm:
+        elif plan.tol > 0 and gradient_norm <= plan.tol * reference:
             status = "converged"
         elif step == plan.n_steps:
             status = "max_steps"
