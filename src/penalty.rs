@@ -10,6 +10,10 @@ pub struct L2 {
 
 impl L2 {
     pub fn value(self, coef: &[f64]) -> f64 {
+        if self.alpha == 0.0 {
+            // ‖W‖² may be infinite where W is not.
+            return 0.0;
+        }
         0.5 * self.alpha * dot(coef, coef)
     }
 

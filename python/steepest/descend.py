@@ -13,7 +13,7 @@ from steepest.errors import ConvergenceWarning, DivergenceError, InputError
 from steepest.methods import METHODS
 from steepest.problem import STATUSES, Callback, Plan, Problem, Solution, make_problem
 from steepest.result import Fit, History
-from steepest.validation import check_finite, integer, known, number, rate
+from steepest.validation import check_finite, flag, integer, known, number, rate
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -143,7 +143,7 @@ def descend(
         plan = replace(plan, reference=float(np.linalg.norm(gradient)))
     if callback is not None and not callable(callback):
         raise InputError(f"callback: expected a callable or None; got {callback!r}")
-    if progress:
+    if flag("progress", progress):
         from steepest.progress import watched
 
         with watched(plan.n_steps, callback) as watching:
@@ -167,6 +167,7 @@ def descend(
         backend=engine.name,
         method=plan.method,
         strategy="stream",
+        parameters=solution.parameters,
     )
 
 
@@ -246,6 +247,9 @@ def _start(problem: Problem, start: Fit | tuple[Any, Any] | None) -> Any:
                 f"start: expected a fit of loss {problem.loss.name!r} with classes {_listed(problem.classes)}; "
                 f"got one of {start.loss_name!r} with classes {_listed(start.classes)}"
             )
+        # In full precision, so that going on is the same as never having stopped.
+        if start.coef.shape == problem.coef_shape and len(start.parameters) == problem.n_parameters:
+            return start.parameters
         start = (start.coef, start.intercept)
     if isinstance(start, tuple) and len(start) == 2:  # noqa: PLR2004
         try:

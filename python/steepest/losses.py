@@ -105,9 +105,7 @@ class LogLoss:
         cls, y: ArrayLike, n_samples: int, dtype: Any, classes: ArrayLike | None
     ) -> tuple[Self, NDArray[Any], NDArray[Any]]:
         """Return the loss, the class numbers as (n_samples,) of `dtype`, and the labels in their order."""
-        labels, found = _labels("y", y)
-        if len(labels) != n_samples:
-            raise InputError(f"y: expected shape ({n_samples},); got {labels.shape}")
+        labels, found = _labels("y", y, n_samples)
         if classes is None:
             order = found
             if len(found) < BINARY:
@@ -148,7 +146,7 @@ class LogLoss:
         return value, e / total - xp.astype(chosen, z.dtype)
 
 
-def _labels(name: str, given: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
+def _labels(name: str, given: ArrayLike, length: int | None = None) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return class labels as an array of one dimension, and the different ones sorted."""
     if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
         raise InputError(f"{name}: expected no masked entries; fill or drop them first")
@@ -157,8 +155,9 @@ def _labels(name: str, given: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
         found = np.unique(labels)
     except (TypeError, ValueError) as error:
         raise InputError(f"{name}: expected labels of one type; {error}") from error
-    if labels.ndim != 1:
-        raise InputError(f"{name}: expected one label a row, shape (n,); got shape {labels.shape}")
+    if labels.ndim != 1 or len(labels) != (len(labels) if length is None else length):
+        expected = "(n_classes,)" if length is None else f"({length},)"
+        raise InputError(f"{name}: expected shape {expected}; got {labels.shape}")
     if labels.dtype.kind == "U" and isinstance(given, (list, tuple)):
         # NumPy would turn the others into text without a word.
         other = next((label for label in given if not isinstance(label, str)), None)

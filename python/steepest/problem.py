@@ -62,6 +62,11 @@ class Problem:
         n_features: int = self.design.shape[1]
         return self.loss.width * n_features
 
+    @property
+    def n_parameters(self) -> int:
+        """Number of coefficients and intercepts that are fitted."""
+        return self.n_coef + (self.loss.width if self.fit_intercept else 0)
+
     def flatten(self, coef: Any, intercept: Any) -> NDArray[np.float64]:
         """Return coefficients and intercept as one flat vector: coef by rows, then intercept if it is fitted."""
         coef = np.atleast_1d(as_numbers("coef", coef)).astype(np.float64)

@@ -69,6 +69,8 @@ class Fit:
         The labels, in the order of the class numbers.
     backend, method, strategy : str
         What did it.
+    parameters : ndarray of float64
+        Coefficients by rows, then the intercept if one was fitted: what a descent that starts here goes on from.
     """
 
     coef: NDArray[Any]
@@ -84,6 +86,7 @@ class Fit:
     backend: str
     method: str
     strategy: str
+    parameters: NDArray[np.float64]
 
     @property
     def converged(self) -> bool:

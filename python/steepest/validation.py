@@ -139,14 +139,15 @@ def as_vector(name: str, given: Any, n_samples: int, dtype: Any) -> NDArray[Any]
         raise InputError(f"{name}: expected finite numbers; {name}[{row}] is {array[row]}")
     with np.errstate(over="ignore"):
         rounded = np.ascontiguousarray(array, dtype=dtype)
-    if rounded.dtype != array.dtype and n_samples > 1:
-        # Written so that an overflow to infinity fails the test too.
-        lost, spread = np.abs(rounded - array).max(), array.std()
-        if spread > 0 and not lost <= MOST_LOST * spread:
-            raise InputError(
-                f"{name}: rounding it to the {rounded.dtype} of X would lose {lost / spread:.1g} of its standard "
-                f"deviation; pass X as float64, or subtract the mean of {name}"
-            )
+        lost, spread = np.abs(rounded - array), array.std()
+    if not np.isfinite(lost).all():
+        row = int(np.argmin(np.isfinite(lost)))
+        raise InputError(f"{name}: {name}[{row}] is {array[row]}, beyond the {rounded.dtype} of X; pass X as float64")
+    if spread > 0 and lost.max() > MOST_LOST * spread:
+        raise InputError(
+            f"{name}: rounding it to the {rounded.dtype} of X would lose {lost.max() / spread:.1g} of its standard "
+            f"deviation; pass X as float64, or subtract the mean of {name}"
+        )
     return rounded
 
 

@@ -1,0 +1,211 @@
+"""The laws, as plain functions: a test asserts that they hold, `test_mutants.py` that wrong mathematics breaks them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import array_api_strict
+import numpy as np
+from numpy.typing import NDArray
+
+import steepest as st
+from samples import Sample, define, engine
+from steepest.losses import LogLoss, Loss, Mse
+from strategies import LeastSquares
+from tolerance import tolerance
+
+Values = NDArray[Any]
+#: Losses and slopes of rows, from targets (n,) and scores (n, width).
+Evaluate = Callable[[Loss, Values, Values], tuple[Values, Values]]
+
+
+def portable(namespace: Any) -> Evaluate:
+    """Return the formula of ``losses.py`` on an array namespace."""
+
+    def evaluate(loss: Loss, targets: Values, scores: Values) -> tuple[Values, Values]:
+        flat = scores if loss.width > 1 else scores[:, 0]
+        with np.errstate(all="ignore"):
+            losses, slopes = loss.value_and_residual(namespace, namespace.asarray(targets), namespace.asarray(flat))
+        return np.asarray(losses), np.asarray(slopes).reshape(scores.shape)
+
+    return evaluate
+
+
+def compiled(loss: Loss, targets: Values, scores: Values) -> tuple[Values, Values]:
+    """Ask the core for one row at a time: with X = 0 the intercept is the score, and its gradient the slope."""
+    rows = [
+        st.loss_and_gradient(
+            np.zeros((1, 1), dtype=scores.dtype),
+            [target],
+            np.zeros((loss.width, 1)) if loss.width > 1 else [0.0],
+            row,
+            loss=loss.name,
+            classes=range(loss.n_classes) if isinstance(loss, LogLoss) else None,
+            backend="rust",
+        )
+        for target, row in zip(targets, scores, strict=True)
+    ]
+    losses = np.array([value for value, _, _ in rows])
+    return losses, np.array([slope for _, _, slope in rows]).reshape(scores.shape)
+
+
+EVALUATIONS: dict[str, Evaluate] = {
+    "numpy": portable(np),
+    "strict": portable(array_api_strict),
+    "rust": compiled,
+}
+
+
+class Pair(NamedTuple):
+    """A target and two scores of a loss."""
+
+    loss: Loss
+    target: float
+    u: Values
+    v: Values
+
+
+def sandwich(evaluate: Evaluate, pair: Pair) -> None:
+    """0 ≤ ℓ(u) − ℓ(v) − ⟨ℓ′(v), u − v⟩ ≤ ½ L |u − v|²: value, slope, convexity and curvature at once."""
+    loss, target, u, v = pair
+    targets = np.full(2, target, dtype=u.dtype)
+    (value_u, value_v), (_, slope) = evaluate(loss, targets, np.stack([u, v]))
+    move = u.astype(np.float64) - v
+    upper = 0.5 * loss.curvature * float(move @ move)
+    # With several classes a probability near one loses its distance to one, and so does a slope.
+    rounded = np.abs(slope) + (np.arange(loss.width) == target if loss.width > 1 else 0)
+    magnitude = abs(value_u) + abs(value_v) + rounded @ np.abs(move) + upper + (loss.width > 1)
+    slack = tolerance(u.dtype, loss.width) * magnitude
+    gap = float(value_u) - float(value_v) - float(slope @ move)
+    assert -slack <= gap <= upper + slack
+
+
+class Rows(NamedTuple):
+    """Targets (n,) and scores (n, width) of a loss."""
+
+    loss: Loss
+    targets: Values
+    scores: Values
+
+
+def rows_are_independent(evaluate: Evaluate, rows: Rows) -> None:
+    """Each row's loss and slope are those of the row alone."""
+    losses, slopes = evaluate(*rows)
+    for i in range(len(rows.targets)):
+        loss, slope = evaluate(rows.loss, rows.targets[i : i + 1], rows.scores[i : i + 1])
+        # Vector code may take another path for the last rows of an array, so a few units are allowed.
+        close_rows(loss, losses[i : i + 1], rows.scores.dtype)
+        close_rows(slope, slopes[i : i + 1], rows.scores.dtype)
+
+
+def close_rows(actual: Values, expected: Values, dtype: Any) -> None:
+    """Assert that two results of the same formula agree."""
+    assert np.all(np.isfinite(expected))
+    assert np.all(np.abs(actual - expected) <= tolerance(dtype, 0) * np.maximum(np.abs(expected), np.finfo(dtype).tiny))
+
+
+def finite(evaluate: Evaluate, rows: Rows) -> None:
+    """Loss and slope are finite wherever the loss itself is a number that the type can hold."""
+    dtype = rows.scores.dtype
+    largest, scores = float(np.finfo(dtype).max), rows.scores.astype(np.longdouble)
+    if isinstance(rows.loss, Mse):
+        holds = np.abs(scores[:, 0] - rows.targets) < np.sqrt(largest) / 2
+    else:
+        chosen = scores[np.arange(len(scores)), rows.targets.astype(int)] if rows.loss.width > 1 else scores[:, 0]
+        holds = scores.max(axis=1) - chosen < largest
+    losses, slopes = evaluate(*rows)
+    assert np.all(np.isfinite(losses[holds]))
+    assert np.all(np.isfinite(slopes[holds]))
+    assert np.all(losses[holds] >= 0)
+
+
+def matches_definition(backend: str, sample: Sample) -> None:
+    """Value and gradient are the formula's."""
+    expected, actual = define(sample), sample.evaluate(backend)
+    slack = tolerance(sample.X.dtype, sample.terms)
+    assert abs(actual.value - expected.value) <= slack * expected.value_magnitude
+    assert np.all(np.abs(actual.gradient - expected.gradient) <= slack * expected.gradient_magnitude)
+
+
+def same(backend: str, one: Sample, other: Sample, *, exact: bool = False) -> None:
+    """Two samples with one objective: bit for bit if `exact`, else as close as rounding allows."""
+    a, b = one.evaluate(backend), other.evaluate(backend)
+    if exact:
+        assert a.bits() == b.bits()
+        return
+    expected = define(one)
+    slack = 2 * tolerance(one.X.dtype, max(one.terms, other.terms))
+    assert abs(a.value - b.value) <= slack * expected.value_magnitude
+    assert np.all(np.abs(a.gradient - b.gradient) <= slack * expected.gradient_magnitude)
+
+
+def weights_are_repetitions(backend: str, sample: Sample) -> None:
+    """A row of weight k is the row k times. With whole numbers every sum is exact, and so is the comparison."""
+    assert sample.weights is not None
+    index = np.repeat(np.arange(len(sample.y)), sample.weights.astype(int))
+    repeated = sample.rows(index).but(weights=None)
+    same(backend, repeated, sample, exact=sample.loss == "mse")
+
+
+def weights_are_relative(backend: str, sample: Sample, factor: float) -> None:
+    """All weights times a constant change nothing; not a bit, if it is a power of two."""
+    assert sample.weights is not None
+    exact = bool(np.frexp(factor)[0] == 0.5)
+    same(backend, sample, sample.but(weights=sample.weights * factor), exact=exact)
+
+
+def parts_make_the_whole(backend: str, sample: Sample, cut: int) -> None:
+    """W F(whole) = W₁ F(part 1) + W₂ F(part 2): what streaming and distribution rest on."""
+    whole, expected = sample.evaluate(backend), define(sample)
+    parts = [sample.rows(slice(None, cut)), sample.rows(slice(cut, None))]
+    shares = [part.total_weight / sample.total_weight for part in parts]
+    values = [part.evaluate(backend) for part in parts]
+    slack = 2 * tolerance(sample.X.dtype, sample.terms)
+    value = sum(share * part.value for share, part in zip(shares, values, strict=True))
+    gradient = sum(share * part.gradient for share, part in zip(shares, values, strict=True))
+    assert abs(value - whole.value) <= slack * expected.value_magnitude
+    assert np.all(np.abs(gradient - whole.gradient) <= slack * expected.gradient_magnitude)
+
+
+def penalty_spares_the_intercept(backend: str, sample: Sample) -> None:
+    """α adds ½ α ‖W‖² and α W: nothing that depends on the intercept, not a bit."""
+    n = sample.coef.size
+    plain, penalised = sample.but(alpha=0.0).evaluate(backend), sample.but(alpha=2.0).evaluate(backend)
+    assert penalised.gradient[n:].tobytes() == plain.gradient[n:].tobytes()
+    assert penalised.value == plain.value + float(np.sum(sample.coef**2))
+    assert np.array_equal(penalised.gradient[:n], plain.gradient[:n] + 2 * sample.coef.ravel())
+
+
+def curvature_is_the_spectrums(backend: str, problem: LeastSquares, dtype: Any, alpha: float) -> None:
+    """L = 2 s₁² / n + α for "mse" without intercept, never less, and more by the allowed gap of 1e-6 at the most."""
+    X, y, singular_values = problem
+    n, d = X.shape
+    sample = Sample("mse", X.astype(dtype), y, np.zeros(d), 0.0, alpha=alpha)
+    description = sample.problem()
+    object.__setattr__(description, "fit_intercept", False)
+    exact = 2 * singular_values[0] ** 2 / n + alpha
+    slack = tolerance(dtype, 4 * (n + d)) * exact
+    assert exact - slack <= engine(backend).curvature(description, 1) <= exact * (1 + 1e-6) + slack
+
+
+def descends(backend: str, sample: Sample) -> None:
+    """A step of 1/L lowers the objective by at least half its length times the squared gradient, but for rounding."""
+    with warnings.catch_warnings():
+        # That the loss rose is judged here, with the slack that rounding needs.
+        warnings.simplefilter("ignore", st.ConvergenceWarning)
+        fit = st.descend(
+            sample.X,
+            sample.y,
+            loss=sample.loss,
+            alpha=sample.alpha,
+            sample_weight=sample.weights,
+            start=(sample.coef, sample.intercept),
+            n_steps=1,
+            backend=backend,
+        )
+    there = define(sample.but(coef=fit.coef, intercept=fit.intercept))
+    slack = 2 * tolerance(sample.X.dtype, sample.terms) * max(define(sample).value_magnitude, there.value_magnitude)
+    gain = 0.5 * fit.history.step_size[0] * fit.history.gradient_norm[0] ** 2
+    assert fit.loss <= fit.history.loss[0] - gain + slack

@@ -1,0 +1,193 @@
+"""What the property tests are run on. Each docstring says what is promised; `test_strategies.py` holds it to that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import hypothesis.extra.numpy as hnp
+import hypothesis.strategies as st
+import numpy as np
+from hypothesis.strategies import DrawFn, SearchStrategy
+from numpy.typing import NDArray
+
+from samples import Sample
+
+Floats = NDArray[np.float64]
+
+LARGEST_INTEGER = 8
+LARGEST_WEIGHT = 4
+
+
+def integers(shape: Any, largest: int = LARGEST_INTEGER) -> SearchStrategy[Floats]:
+    """Promises float64 arrays of `shape` whose entries are whole and at most `largest` in magnitude.
+
+    Sums of products of a few hundred of them are exact in float32 too, in any order, so results compare with ``==``.
+    """
+    return hnp.arrays(np.float64, shape, elements=st.integers(-largest, largest).map(float))
+
+
+def weights(n_rows: int) -> SearchStrategy[Floats]:
+    """Promises whole weights from 1 to 4: they at most double the condition number of a design."""
+    return hnp.arrays(np.float64, n_rows, elements=st.integers(1, LARGEST_WEIGHT).map(float))
+
+
+def scores(dtype: Any = np.float64) -> SearchStrategy[float]:
+    """Promises finite floats of `dtype` over its full range: both zeros, subnormals, the largest, and everyday ones."""
+    info = np.finfo(dtype)
+    width: Any = info.bits
+    largest, smallest = float(info.max), float(info.tiny)
+    extremes = [0.0, -0.0, float(info.smallest_subnormal), -smallest, 1e4, -1e4, largest, -largest]
+    if width == 64:
+        extremes += [1e300, -1e300]
+    return st.one_of(
+        st.floats(-50, 50, width=width),
+        st.floats(-largest, largest, width=width),
+        st.floats(-smallest, smallest, width=width),
+        st.sampled_from(extremes),
+    )
+
+
+class LeastSquares(NamedTuple):
+    """min ‖X w − y‖² / n with a known spectrum."""
+
+    X: Floats
+    y: Floats
+    singular_values: Floats
+
+
+@st.composite
+def problems(
+    draw: DrawFn, max_rows: int = 12, max_columns: int = 4, max_cond: float = 1e3, *, centred: bool = False
+) -> LeastSquares:
+    """Promises X = √n · U diag(s) Vᵀ of full column rank with 1 ≤ s ≤ `max_cond`; the singular values are √n s.
+
+    U and V are products of Householder reflections of small integers, so simple problems have them and s equal to one.
+    With `centred`, the columns of X sum to zero, so that a column of ones adds √n to the singular values and no more.
+    The targets are whole. Nothing is filtered.
+    """
+    d = draw(st.integers(1, max_columns))
+    n = draw(st.integers(d + centred, max_rows))
+    logarithms = draw(hnp.arrays(np.float64, d, elements=st.floats(0, float(np.log(max_cond)))))
+    singular_values = np.sqrt(n) * np.exp(logarithms)
+    X = np.zeros((n, d))
+    X[centred:] = _reflect(draw, np.eye(n - centred, d) * singular_values)
+    X = _reflect(draw, X.T).T
+    if centred:
+        # The first row is zero; the reflection that swaps the first axis for the direction of ones centres the rest.
+        axis = -np.full(n, n**-0.5)
+        axis[0] += 1
+        X -= 2 / (axis @ axis) * np.outer(axis, axis @ X)
+    return LeastSquares(np.ascontiguousarray(X), draw(integers(n)), np.sort(singular_values)[::-1])
+
+
+def _reflect(draw: DrawFn, matrix: Floats) -> Floats:
+    for _ in range(2):
+        axis = draw(integers(len(matrix), 4))
+        if axis.any():
+            matrix = matrix - 2 / (axis @ axis) * np.outer(axis, axis @ matrix)
+    return matrix
+
+
+#: The kinds of sample: loss and number of classes. A new loss adds its own.
+KINDS = {"mse": ("mse", 0), "binary": ("log_loss", 2), "softmax": ("log_loss", 4)}
+
+
+@st.composite
+def samples(
+    draw: DrawFn,
+    kind: str | None = None,
+    *,
+    exact: bool = False,
+    complete: bool = False,
+    weighted: bool | None = None,
+    max_rows: int = 20,
+) -> Sample:
+    """Promises a valid objective at a point, in float64, all of whose numbers float32 holds exactly.
+
+    With `exact` they are small and whole (alpha in halves), so that the sums of "mse" are exact in any order, in
+    float32 too. Otherwise entries reach ±10. Labels are all there if `complete`. Weights are whole, from 1 to 4.
+    """
+    loss, n_classes = KINDS[kind or draw(st.sampled_from(sorted(KINDS)))]
+    n, d = draw(st.integers(max(1, n_classes * complete), max_rows)), draw(st.integers(1, 4))
+    shape = (n_classes, d) if n_classes > 2 else (d,)
+    # Half precision: no number is so small that its square is lost, which no relative error could account for.
+    reals = st.floats(-10, 10, width=16)
+
+    def numbers(shape: Any, largest: int) -> Floats:
+        if exact:
+            return draw(integers(shape, largest))
+        return draw(hnp.arrays(np.float64, shape, elements=reals))
+
+    if loss == "mse":
+        y = numbers(n, LARGEST_INTEGER)
+    else:
+        y = draw(hnp.arrays(np.float64, n, elements=st.integers(0, n_classes - 1).map(float)))
+        if complete:
+            y[:n_classes] = np.arange(n_classes)
+    return Sample(
+        loss=loss,
+        X=numbers((n, d), LARGEST_INTEGER),
+        y=y,
+        coef=numbers(shape, 2),
+        intercept=numbers(shape[:-1] or 1, 4),
+        weights=draw(weights(n)) if (draw(st.booleans()) if weighted is None else weighted) else None,
+        alpha=draw(st.sampled_from([0.0, 0.5, 2.0])),
+        n_classes=n_classes,
+    )
+
+
+def _strided(values: Floats) -> Floats:
+    room = np.full((2 * values.shape[0], 3 * values.shape[1]), np.nan)
+    room[::2, ::3] = values
+    return room[::2, ::3]
+
+
+def _read_only(values: Floats) -> Floats:
+    copy = values.copy()
+    copy.flags.writeable = False
+    return copy
+
+
+def _unaligned(values: Floats) -> Floats:
+    room = np.zeros(values.nbytes + 1, dtype=np.uint8)
+    copy = room[1:].view(np.float64).reshape(values.shape)
+    copy[...] = values
+    return copy
+
+
+#: The same numbers, stored otherwise.
+LAYOUTS: dict[str, Callable[[Floats], Any]] = {
+    "c": np.ascontiguousarray,
+    "fortran": np.asfortranarray,
+    "strided": _strided,
+    "negative stride": lambda values: values[::-1, ::-1].copy()[::-1, ::-1],
+    "read-only": _read_only,
+    "unaligned": _unaligned,
+    "big-endian": lambda values: values.astype(">f8"),
+    "float32": lambda values: values.astype(np.float32),
+    "float16": lambda values: values.astype(np.float16),
+    "long double": lambda values: values.astype(np.longdouble),
+    "int64": lambda values: values.astype(np.int64),
+    "uint8": lambda values: values.astype(np.uint8),
+    "bool": lambda values: values.astype(np.bool_),
+    "objects": lambda values: values.astype(object),
+    "lists": lambda values: values.tolist(),
+}
+
+
+class Layout(NamedTuple):
+    """A matrix twice: as a plain float64 array, and as it is `stored`."""
+
+    name: str
+    values: Floats
+    stored: Any
+
+
+@st.composite
+def layouts(draw: DrawFn) -> Layout:
+    """Promises a matrix of zeros and ones, of at least two rows and columns, and the same matrix in some layout."""
+    shape = (draw(st.integers(2, 12)), draw(st.integers(2, 4)))
+    values = draw(hnp.arrays(np.float64, shape, elements=st.sampled_from([0.0, 1.0])))
+    name = draw(st.sampled_from(sorted(LAYOUTS)))
+    return Layout(name, values, LAYOUTS[name](values))

@@ -1,0 +1,257 @@
+"""How the code is cut: imports run one way, the maps tell the truth, and each heavy thing has one home."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from steepest.losses import LOSSES
+from steepest.methods import METHODS
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "python" / "steepest"
+CRATE = ROOT / "src"
+
+#: A module imports from its own row and the rows above it, never in a circle. Rows may name what is yet to come.
+PYTHON_ROWS = [
+    ["errors"],
+    ["validation"],
+    ["losses"],
+    ["penalties"],
+    ["methods"],
+    ["problem"],
+    ["backends"],
+    ["result", "plot", "progress"],
+    ["descend"],
+    ["__init__"],
+    ["metrics"],
+    ["preprocessing"],
+    ["data"],
+    ["model", "model_io"],
+    ["training"],
+    ["report", "cli"],
+    ["__main__"],
+]
+RUST_ROWS = [
+    ["real"],
+    ["error"],
+    ["lanes"],
+    ["elementary"],
+    ["loss", "penalty"],
+    ["design"],
+    ["reduce"],
+    ["pass"],
+    ["spectrum"],
+    ["objective"],
+    ["method", "step", "stopping"],
+    ["descend"],
+    ["python"],
+]
+#: What only some modules may name, and which.
+PYTHON_HOMES = {"_steepest": {"__init__.py", "backends/rust.py"}, "cupy": {"backends/cupy.py"}}
+RUST_HOMES = {
+    "rayon": {"reduce.rs"},
+    "pyo3": {"python.rs"},
+    "numpy": {"python.rs"},
+    "pulp": {"lanes.rs", "real.rs"},
+    "unsafe": set[str](),
+}
+MOST_LINES = 420
+MOST_FUNCTION_LINES = 60
+
+PYTHON_FILES = sorted(PACKAGE.rglob("*.py"))
+RUST_FILES = sorted(CRATE.rglob("*.rs"))
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(PACKAGE if PACKAGE in path.parents else CRATE).as_posix()
+
+
+def module(path: Path) -> str:
+    """Return the name of a file, or of the folder that holds it: a folder is one module to the others."""
+    return relative(path).split("/")[0].removesuffix(path.suffix)
+
+
+every_python_file = pytest.mark.parametrize("path", PYTHON_FILES, ids=relative)
+every_rust_file = pytest.mark.parametrize("path", RUST_FILES, ids=relative)
+
+
+def nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    """Yield all nodes but those that only type checkers see."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            continue
+        yield node
+        yield from nodes(node)
+
+
+def imported(path: Path) -> set[str]:
+    """Return the dotted names that a file imports, at the top or in a function."""
+    names = set()
+    for node in nodes(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{relative(path)}: imports are absolute"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def sibling(name: str) -> str | None:
+    """Return the module of the package that a dotted name is of; a name of the package itself is of ``__init__``."""
+    first, *rest = name.split(".")
+    if first != "steepest":
+        return None
+    is_module = bool(rest) and ((PACKAGE / rest[0]).is_dir() or (PACKAGE / f"{rest[0]}.py").exists())
+    return rest[0] if is_module or rest[:1] == ["_steepest"] else "__init__"
+
+
+def python_imports(path: Path) -> set[str]:
+    return {found for found in map(sibling, imported(path)) if found not in {None, "_steepest"}} - {None, module(path)}
+
+
+def rust_code(path: Path) -> str:
+    """Return the text without comments and without the tests at its end."""
+    code, _, tests = path.read_text(encoding="utf-8").partition("#[cfg(test)]\n")
+    assert not tests or re.fullmatch(r"mod tests \{\n.*\n\}\n", tests, flags=re.DOTALL), f"{path.name}: tests come last"
+    return re.sub(r"//.*", "", code)
+
+
+def rust_imports(path: Path) -> set[str]:
+    code = rust_code(path)
+    assert "crate::{" not in code, f"{path.name}: one use for each module"
+    return set(re.findall(r"\bcrate::(\w+)", code)) - {module(path)}
+
+
+def rank(rows: list[list[str]], name: str) -> int:
+    (row,) = [i for i, names in enumerate(rows) if name in names] or [-1]
+    assert row >= 0, f"{name} has no row: add it to the list above and to the map"
+    return row
+
+
+def test_scanners_see_imports() -> None:
+    """At the top and in functions, but not what only type checkers or tests see."""
+    assert {"backends", "errors", "progress"} <= python_imports(PACKAGE / "descend.py")
+    assert "result" not in python_imports(PACKAGE / "plot.py")
+    assert {"design", "error", "lanes", "real", "reduce"} == rust_imports(CRATE / "pass.rs")
+    assert "lanes" in rust_imports(CRATE / "python.rs")
+    assert "design" in rust_imports(CRATE / "objective.rs")
+    assert sibling("steepest.backends.array.ArrayBackend") == "backends"
+    assert sibling("steepest.descend") == "descend"
+    assert sibling("steepest.Fit") == "__init__"
+    assert sibling("numpy.errors") is None
+
+
+@every_python_file
+def test_python_imports_run_one_way(path: Path) -> None:
+    own = rank(PYTHON_ROWS, module(path))
+    later = {name for name in python_imports(path) if rank(PYTHON_ROWS, name) > own}
+    assert not later, f"{relative(path)} imports {later}, which come after it"
+
+
+@every_rust_file
+def test_rust_imports_run_one_way(path: Path) -> None:
+    if path.name != "lib.rs":
+        own = rank(RUST_ROWS, module(path))
+        later = {name for name in rust_imports(path) if rank(RUST_ROWS, name) > own}
+        assert not later, f"{relative(path)} imports {later}, which come after it"
+
+
+def test_no_circle_of_imports() -> None:
+    python: dict[str, set[str]] = {}
+    for path in PYTHON_FILES:
+        # Every import runs __init__ first; what counts is who asks for names of it.
+        python.setdefault(module(path), set()).update(python_imports(path))
+    rust: dict[str, set[str]] = {}
+    for path in RUST_FILES:
+        rust.setdefault(module(path), set()).update(rust_imports(path))
+    for graph in (python, rust):
+        assert list(graphlib.TopologicalSorter(graph).static_order())
+
+
+def test_backends_need_one_helper_of_each_other() -> None:
+    between = {
+        (relative(path), name.removeprefix("steepest.backends.").split(".")[0])
+        for path in (PACKAGE / "backends").glob("*.py")
+        for name in imported(path)
+        if name.startswith("steepest.backends.")
+    }
+    files = {path.stem for path in (PACKAGE / "backends").glob("*.py")} - {"__init__", "spectrum"}
+    # The folder's own module is the one that chooses among them.
+    assert between == {("backends/array.py", "spectrum")} | {("backends/__init__.py", name) for name in files}
+
+
+@pytest.mark.parametrize("name", PYTHON_HOMES)
+def test_python_homes(name: str) -> None:
+    users = {relative(path) for path in PYTHON_FILES if any(name in found.split(".") for found in imported(path))}
+    assert users <= PYTHON_HOMES[name]
+
+
+@pytest.mark.parametrize("name", RUST_HOMES)
+def test_rust_homes(name: str) -> None:
+    users = {relative(path) for path in RUST_FILES if re.search(rf"\b{name}\b", rust_code(path))}
+    assert users == RUST_HOMES[name]
+
+
+def test_unsafe_code_is_denied() -> None:
+    assert "#![deny(unsafe_code)]" in (CRATE / "lib.rs").read_text(encoding="utf-8").splitlines()
+    for path in RUST_FILES:
+        assert "allow(unsafe_code)" not in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", PYTHON_FILES + RUST_FILES, ids=relative)
+def test_files_are_short(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MOST_LINES
+
+
+@every_python_file
+def test_functions_are_short(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            # A signature is a table of its own.
+            length = (node.end_lineno or node.lineno) - node.body[0].lineno + 1
+            if ast.get_docstring(node) is not None:
+                prose = node.body[0]
+                length -= (prose.end_lineno or prose.lineno) - prose.lineno + 1
+            assert length <= MOST_FUNCTION_LINES, f"{relative(path)}: {node.name} has {length} lines"
+
+
+def test_map_of_the_package() -> None:
+    """The table names every module, row by row in the order of imports."""
+    text = ast.get_docstring(ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))) or ""
+    table = text.partition("======\n")[2]
+    found = [name for line in table.splitlines() for name in re.findall(r"`(\w+)`", line[:20])]
+    entry_points = {"__init__", "__main__"}
+    files = {module(path) for path in PYTHON_FILES}
+    assert found == [name for row in PYTHON_ROWS for name in row if name in files - entry_points]
+    assert files <= set(found) | entry_points
+
+
+def test_map_of_the_crate() -> None:
+    text = (CRATE / "lib.rs").read_text(encoding="utf-8")
+    table = [line.split("|")[1] for line in text.splitlines() if line.startswith("//! | ")][1:]
+    found = [name for cell in table for name in re.findall(r"`(\w+)`", cell)]
+    assert found == [name for row in RUST_ROWS for name in row]
+    assert set(found) == {module(path) for path in RUST_FILES} - {"lib"}
+    assert found == re.findall(r"^(?:pub )?mod (\w+);", text, flags=re.MULTILINE)
+
+
+def test_both_registries_know_the_same_losses() -> None:
+    text = (CRATE / "loss.rs").read_text(encoding="utf-8")
+    (body,) = re.findall(r"fn from_name.*?\n    \}\n", text, flags=re.DOTALL)
+    names = set(re.findall(r'\("(\w+)", \w+\) => Ok', body))
+    assert names == {loss.name for loss in LOSSES.values()}
+    assert names == set(re.findall(r'known: "([\w, ]+)"', body)[0].split(", "))
+    assert names <= set(LOSSES)
+
+
+def test_both_registries_know_the_same_methods() -> None:
+    text = (CRATE / "method" / "mod.rs").read_text(encoding="utf-8")
+    names = set(re.findall(r'"(\w+)" => Ok', text))
+    assert names == set(METHODS) == {method.name for method in METHODS.values()}
+    assert names == set(re.findall(r'known: "([\w, ]+)"', text)[0].split(", "))

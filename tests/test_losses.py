@@ -1,0 +1,257 @@
+"""Losses: value, slope, convexity and curvature, in the portable formula and in the core."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import array_api_strict
+import hypothesis.extra.numpy as hnp
+import hypothesis.strategies as st
+import mpmath
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis.strategies import DrawFn, SearchStrategy
+from numpy.typing import NDArray
+
+import steepest
+from properties import EVALUATIONS, Pair, Rows, close_rows, compiled, finite, portable, rows_are_independent, sandwich
+from steepest.losses import LOSSES, LogLoss, Loss, Mse
+from strategies import scores
+from tolerance import tolerance
+
+Values = NDArray[Any]
+
+#: Every shape that a registered loss takes.
+VARIANTS: dict[str, Loss] = {
+    "mse": Mse(),
+    "binary": LogLoss(2),
+    "softmax of 3": LogLoss(3),
+    "softmax of 5": LogLoss(5),
+}
+DTYPES = [np.float32, np.float64]
+LARGEST = float(np.finfo(np.float64).max)
+
+every_variant = pytest.mark.parametrize("loss", VARIANTS.values(), ids=VARIANTS.keys())
+every_evaluation = pytest.mark.parametrize("evaluate", EVALUATIONS.values(), ids=EVALUATIONS.keys())
+every_dtype = pytest.mark.parametrize("dtype", DTYPES)
+
+
+def test_every_registered_loss_is_tested() -> None:
+    assert {loss.name for loss in VARIANTS.values()} == {loss.name for loss in LOSSES.values()}
+
+
+def targets_of(loss: Loss, values: SearchStrategy[float]) -> SearchStrategy[float]:
+    return st.integers(0, loss.n_classes - 1).map(float) if isinstance(loss, LogLoss) else values
+
+
+@st.composite
+def pairs(draw: DrawFn, loss: Loss, dtype: Any) -> Pair:
+    """Two scores within a millionth to a million of each other."""
+    scale = 10.0 ** draw(st.integers(-6, 6))
+    # Half precision: nothing so small that its square is lost, which no relative error could account for.
+    near = st.floats(-1, 1, width=16)
+    target = draw(targets_of(loss, near.map(lambda t: float(dtype(t * scale)))))
+    u, v = (draw(hnp.arrays(np.float64, loss.width, elements=near)) for _ in range(2))
+    return Pair(loss, target, (u * scale).astype(dtype), (v * scale).astype(dtype))
+
+
+@st.composite
+def rows(draw: DrawFn, loss: Loss, dtype: Any, values: SearchStrategy[float], max_rows: int = 6) -> Rows:
+    n = draw(st.integers(1, max_rows))
+    targets = draw(hnp.arrays(dtype, n, elements=targets_of(loss, values)))
+    return Rows(loss, targets, draw(hnp.arrays(dtype, (n, loss.width), elements=values)))
+
+
+@every_dtype
+@every_variant
+@every_evaluation
+@given(data=st.data())
+def test_sandwich(evaluate: Callable[..., Any], loss: Loss, dtype: Any, data: st.DataObject) -> None:
+    sandwich(evaluate, data.draw(pairs(loss, dtype)))
+
+
+@every_variant
+@every_evaluation
+def test_curvature_bound_is_reached(evaluate: Callable[..., Any], loss: Loss) -> None:
+    """No smaller L would do: the slope changes by L |u − v| somewhere, here between two equal classes."""
+    u, v = np.full((2, loss.width), 0.0 if loss.width == 1 else -100.0)
+    u[0], v[0] = 1e-3, -1e-3
+    if loss.width > 1:
+        u[1], v[1] = -1e-3, 1e-3
+    _, (slope_u, slope_v) = evaluate(loss, np.zeros(2), np.stack([u, v]))
+    change = np.linalg.norm(slope_u - slope_v) / np.linalg.norm(u - v)
+    # The curvature falls off quadratically from where it is largest.
+    assert change == pytest.approx(loss.curvature, rel=1e-6)
+
+
+@every_dtype
+@every_variant
+@every_evaluation
+@given(data=st.data())
+def test_finite_for_every_score(evaluate: Callable[..., Any], loss: Loss, dtype: Any, data: st.DataObject) -> None:
+    finite(evaluate, data.draw(rows(loss, dtype, scores(dtype))))
+
+
+@every_dtype
+@every_evaluation
+def test_softmax_of_scores_whose_difference_overflows(evaluate: Callable[..., Any], dtype: Any) -> None:
+    """The class of the highest score loses nothing, however far below the others are."""
+    largest = np.finfo(dtype).max
+    finite(evaluate, Rows(LogLoss(3), np.zeros(1, dtype), np.array([[largest, -largest, 0]], dtype)))
+
+
+@every_dtype
+@every_evaluation
+def test_nothing_is_lost_by_a_perfect_prediction(evaluate: Callable[..., Any], dtype: Any) -> None:
+    def lost(loss: Loss, target: float, row: list[float]) -> float:
+        losses, slopes = evaluate(loss, np.array([target], dtype), np.array([row], dtype))
+        return float(max(losses[0], np.abs(slopes).max()))
+
+    for number in (0.0, -3.5, 1e30):
+        assert lost(Mse(), number, [number]) == 0
+    # The core stops at the smallest normal number, where the exponential would go on to zero.
+    smallest = 2 * float(np.finfo(dtype).tiny)
+    assert lost(LogLoss(2), 1.0, [1e4]) <= smallest
+    assert lost(LogLoss(2), 0.0, [-1e4]) <= smallest
+    assert lost(LogLoss(3), 1.0, [-1e4, 1e4, 0.0]) <= smallest
+
+
+@every_dtype
+@every_evaluation
+@given(st.data())
+def test_softmax_knows_differences_only(evaluate: Callable[..., Any], dtype: Any, data: st.DataObject) -> None:
+    whole = st.integers(-1000, 1000).map(float)
+    drawn = data.draw(rows(LogLoss(3), dtype, whole))
+    shift = data.draw(whole)
+    # Differences of whole numbers are exact, so not a bit may change.
+    for one, other in zip(
+        evaluate(*drawn), evaluate(drawn.loss, drawn.targets, drawn.scores + dtype(shift)), strict=True
+    ):
+        assert one.tobytes() == other.tobytes()
+
+
+@given(hnp.arrays(np.float64, (4, 2), elements=st.integers(-400, 400).map(lambda z: z / 8)), st.integers(0, 1))
+@pytest.mark.parametrize("namespace", [np, array_api_strict], ids=["numpy", "strict"])
+def test_softmax_of_two_classes_is_logistic(namespace: Any, scores: Values, label: int) -> None:
+    loss, targets = LogLoss(2), np.full(4, float(label))
+    several, one = (namespace.asarray(z) for z in (scores, scores[:, 1] - scores[:, 0]))
+    y = namespace.asarray(targets)
+    (values, slopes), (expected, slope) = loss._softmax(namespace, y, several), loss._logistic(namespace, y, one)
+    # A probability near one rounds to within eps of it, so small losses and slopes agree in absolute terms only.
+    slack = tolerance(np.float64, 2)
+    assert np.all(np.abs(np.asarray(values) - np.asarray(expected)) <= slack * (1 + np.asarray(expected)))
+    assert np.all(np.abs(np.asarray(slopes)[:, 1] - np.asarray(slope)) <= slack)
+    assert np.all(np.abs(np.asarray(slopes).sum(axis=1)) <= slack)
+
+
+@every_dtype
+@every_variant
+@pytest.mark.parametrize("namespace", [np, array_api_strict], ids=["numpy", "strict"])
+@given(data=st.data())
+def test_rows_do_not_influence_each_other(namespace: Any, loss: Loss, dtype: Any, data: st.DataObject) -> None:
+    # Up to the square root of the largest number, so that squares are numbers.
+    bounded = st.floats(-(2.0**60), 2.0**60, width=32)
+    rows_are_independent(
+        portable(namespace), data.draw(rows(loss, dtype, st.one_of(bounded, st.floats(-50, 50, width=32))))
+    )
+
+
+@every_dtype
+@every_variant
+@given(data=st.data())
+def test_rows_do_not_influence_each_other_in_the_core(loss: Loss, dtype: Any, data: st.DataObject) -> None:
+    """With X = I the coefficients are the scores and each coefficient's slope is its own row's, bit for bit."""
+    n = 8  # A power of two, so that dividing by it loses nothing.
+    # No probability is so small that an eighth of it is subnormal.
+    values = st.floats(-40, 40, width=32)
+    targets = data.draw(hnp.arrays(dtype, n, elements=targets_of(loss, values)))
+    drawn = Rows(loss, targets, data.draw(hnp.arrays(dtype, (n, loss.width), elements=values)))
+    coef = drawn.scores.T if loss.width > 1 else drawn.scores[:, 0]
+    classes = range(loss.n_classes) if isinstance(loss, LogLoss) else None
+    for X in (np.eye(n, dtype=dtype, order="C"), np.eye(n, dtype=dtype, order="F")):
+        value, slopes, _ = steepest.loss_and_gradient(
+            X, targets, coef, np.zeros(loss.width), loss=loss.name, classes=classes, backend="rust"
+        )
+        losses, expected = compiled(*drawn)
+        assert np.array_equal(np.reshape(slopes.T * n, drawn.scores.shape), expected)
+        assert abs(value - losses.mean()) <= tolerance(dtype, n) * losses.mean()
+
+
+#: Scores on a logarithmic grid to ±1e4, and where exponentials of either type begin to vanish.
+GRID = np.concatenate([[0.0, 0.5, 36.0, 87.0, 88.0, 103.0, 700.0, 708.0, 709.0, 745.0], np.logspace(-12, 4, 97)])
+
+
+def units_off(got: Values, exact: list[Any], dtype: Any) -> float:
+    """Return the largest error in units in the last place, less what vanishing exponentials may be off.
+
+    The core's exponential stops at the smallest normal number; that is an absolute error which no sum can feel.
+    """
+    vanished = 2 * float(np.finfo(dtype).tiny)
+    worst = 0.0
+    for value, reference in zip(got, exact, strict=True):
+        error = max(mpmath.mpf(0), abs(mpmath.mpf(float(value)) - reference) - vanished)
+        unit = np.spacing(np.maximum(np.abs(dtype(float(reference))), np.finfo(dtype).tiny))
+        worst = max(worst, float(error / mpmath.mpf(float(unit))))
+    return worst
+
+
+@every_dtype
+@every_evaluation
+@pytest.mark.parametrize("target", [0.0, 1.0])
+def test_logistic_loss_to_fifty_digits(evaluate: Callable[..., Any], target: float, dtype: Any) -> None:
+    grid = np.concatenate([-GRID[::-1], GRID]).astype(dtype)
+    losses, slopes = evaluate(LogLoss(2), np.full(len(grid), target, dtype), grid[:, None])
+    with mpmath.workdps(50):
+        # The loss of label 1 at z is that of label 0 at −z; log1p keeps the digits where exp is small.
+        signed = [mpmath.mpf(float(z)) * (1 - 2 * int(target)) for z in grid]
+        exact = [mpmath.log1p(mpmath.exp(z)) for z in signed]
+        exact_slopes = [(1 - 2 * int(target)) / (1 + mpmath.exp(-z)) for z in signed]
+        # An exponential of 2 units, a logarithm of 3, a sum and a quotient.
+        assert units_off(losses, exact, dtype) <= 6
+        assert units_off(slopes[:, 0], exact_slopes, dtype) <= 4
+
+
+@every_dtype
+@every_evaluation
+def test_softmax_loss_to_fifty_digits(evaluate: Callable[..., Any], dtype: Any) -> None:
+    grid = np.concatenate([-GRID[::-1], GRID]).astype(dtype)
+    rows = np.stack([grid, np.zeros_like(grid), np.roll(grid, 17)], axis=1)
+    targets = np.arange(len(grid)).astype(dtype) % 3
+    losses, slopes = evaluate(LogLoss(3), targets, rows)
+    with mpmath.workdps(50):
+        for row, target, loss, slope in zip(rows, targets.astype(int), losses, slopes, strict=True):
+            z = [mpmath.mpf(float(score)) for score in row]
+            # Relative to the highest score, where the sum is between one and the number of classes.
+            powers = [mpmath.exp(score - max(z)) for score in z]
+            total = mpmath.fsum(powers)
+            exact = mpmath.log(total) + max(z) - z[target]
+            slack = tolerance(dtype, 3)
+            assert abs(mpmath.mpf(float(loss)) - exact) <= slack * (1 + exact)
+            for k in range(3):
+                assert abs(mpmath.mpf(float(slope[k])) - (powers[k] / total - (k == target))) <= slack
+
+
+@given(rows(Mse(), np.float64, st.integers(-(2**20), 2**20).map(float)))
+@example(Rows(Mse(), np.zeros(1), np.ones((1, 1))))
+@every_evaluation
+def test_squared_error_is_the_formula_exactly(evaluate: Callable[..., Any], drawn: Rows) -> None:
+    losses, slopes = evaluate(*drawn)
+    residual = drawn.scores[:, 0] - drawn.targets
+    assert np.array_equal(losses, residual**2)
+    assert np.array_equal(slopes[:, 0], 2 * residual)
+
+
+@every_variant
+@given(data=st.data())
+def test_core_and_portable_formula_agree(loss: Loss, data: st.DataObject) -> None:
+    drawn = data.draw(rows(loss, np.float64, st.floats(-700, 700)))
+    if loss.width == 1:
+        for one, other in zip(compiled(*drawn), portable(np)(*drawn), strict=True):
+            close_rows(one, other, np.float64)
+        return
+    (losses, slopes), (expected, expected_slopes) = compiled(*drawn), portable(np)(*drawn)
+    slack = tolerance(np.float64, loss.width)
+    assert np.all(np.abs(losses - expected) <= slack * (1 + np.abs(expected)))
+    assert np.all(np.abs(slopes - expected_slopes) <= slack)

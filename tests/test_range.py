@@ -1,0 +1,53 @@
+"""Numbers at the ends of their type: a named error, never silent nonsense."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import steepest as st
+
+GENERATOR = np.random.default_rng(0)
+X = GENERATOR.normal(size=(1000, 2))
+Y = X @ [3.0, 5.0] + 0.1 * GENERATOR.normal(size=1000)
+WEIGHTS = GENERATOR.uniform(0.1, 1, size=1000)
+
+
+@pytest.mark.parametrize("offset", [1.7e9, 1e7, -1e8])
+def test_targets_that_single_precision_cannot_hold(offset: float) -> None:
+    with pytest.raises(st.InputError, match=r"y: rounding it to the float32 of X would lose .*; pass X as float64"):
+        st.descend(X.astype(np.float32), offset + Y)
+    st.descend(X, offset + Y, n_steps=1)
+
+
+def test_targets_that_single_precision_can_hold() -> None:
+    st.descend(X.astype(np.float32), 1000 + Y, n_steps=1)
+    st.descend(X.astype(np.float32), np.full(1000, 1.7e9 + 1), n_steps=1)
+
+
+@pytest.mark.parametrize("scale", [3e18, 1e19, 1e20])
+def test_curvature_beyond_single_precision(backend: str, scale: float) -> None:
+    design = (scale * X).astype(np.float32)
+    with pytest.raises(st.DivergenceError, match="bring the columns of X to a scale near 1") as caught:
+        st.descend(design, Y, n_steps=20, backend=backend)
+    assert caught.value.safe_step_size == 0
+
+
+def test_curvature_too_small_for_any_step(backend: str) -> None:
+    with pytest.raises(st.DivergenceError, match="bring the columns of X to a scale near 1"):
+        st.descend(1e-160 * X, Y, fit_intercept=False, n_steps=20, backend=backend)
+
+
+@pytest.mark.parametrize("scale", [1e-50, 1e-300, 1e30, 1e300])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_only_the_ratios_of_weights_matter(backend: str, dtype: type, scale: float) -> None:
+    plain, scaled = (
+        st.descend(X.astype(dtype), Y, sample_weight=factor * WEIGHTS, n_steps=20, backend=backend)
+        for factor in (1.0, scale)
+    )
+    assert scaled.coef == pytest.approx(plain.coef, rel=64 * float(np.finfo(dtype).eps))
+
+
+def test_a_start_beyond_the_range(backend: str) -> None:
+    with pytest.raises(st.DivergenceError, match="the loss at the start is beyond the range of float64; bring start,"):
+        st.descend(X, Y, start=([1e300, 1e300], 0.0), backend=backend)
