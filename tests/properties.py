@@ -190,22 +190,41 @@ def curvature_is_the_spectrums(backend: str, problem: LeastSquares, dtype: Any, 
     assert exact - slack <= engine(backend).curvature(description, 1) <= exact * (1 + 1e-6) + slack
 
 
-def descends(backend: str, sample: Sample) -> None:
-    """A step of 1/L lowers the objective by at least half its length times the squared gradient, but for rounding."""
+def one_step(backend: str, sample: Sample, **options: Any) -> st.Fit:
+    """Make one step from the sample's own point."""
     with warnings.catch_warnings():
-        # That the loss rose is judged here, with the slack that rounding needs.
+        # Whether the loss rose is judged by the laws, with the slack that rounding needs.
         warnings.simplefilter("ignore", st.ConvergenceWarning)
-        fit = st.descend(
+        return st.descend(
             sample.X,
             sample.y,
             loss=sample.loss,
             alpha=sample.alpha,
             sample_weight=sample.weights,
+            classes=sample.classes,
             start=(sample.coef, sample.intercept),
             n_steps=1,
             backend=backend,
+            **options,
         )
+
+
+def descends(backend: str, sample: Sample) -> None:
+    """A step of 1/L lowers the objective by at least half its length times the squared gradient, but for rounding."""
+    fit = one_step(backend, sample)
     there = define(sample.but(coef=fit.coef, intercept=fit.intercept))
     slack = 2 * tolerance(sample.X.dtype, sample.terms) * max(define(sample).value_magnitude, there.value_magnitude)
     gain = 0.5 * fit.history.step_size[0] * fit.history.gradient_norm[0] ** 2
     assert fit.loss <= fit.history.loss[0] - gain + slack
+
+
+def steps_are_literal(backend: str, sample: Sample) -> None:
+    """The history has what was before the step; the step is the learning rate times the gradient, bit for bit."""
+    here, rate, n = sample.evaluate(backend), 0.001, sample.coef.size
+    fit = one_step(backend, sample, learning_rate=rate)
+    assert fit.history.loss.tolist() == [here.value]
+    assert fit.history.step_size.tolist() == [rate]
+    assert np.array_equal(np.ravel(fit.coef), np.ravel(sample.coef) - rate * here.gradient[:n])
+    assert np.array_equal(np.ravel(fit.intercept), sample.intercept - rate * here.gradient[n:])
+    there = sample.but(coef=fit.coef, intercept=fit.intercept).evaluate(backend)
+    assert fit.loss == there.value

@@ -99,17 +99,16 @@ def samples(
     kind: str | None = None,
     *,
     exact: bool = False,
-    complete: bool = False,
     weighted: bool | None = None,
     max_rows: int = 20,
 ) -> Sample:
     """Promises a valid objective at a point, in float64, all of whose numbers float32 holds exactly.
 
     With `exact` they are small and whole (alpha in halves), so that the sums of "mse" are exact in any order, in
-    float32 too. Otherwise entries reach ±10. Labels are all there if `complete`. Weights are whole, from 1 to 4.
+    float32 too. Otherwise entries reach ±10. Labels need not all be there. Weights are whole, from 1 to 4.
     """
     loss, n_classes = KINDS[kind or draw(st.sampled_from(sorted(KINDS)))]
-    n, d = draw(st.integers(max(1, n_classes * complete), max_rows)), draw(st.integers(1, 4))
+    n, d = draw(st.integers(1, max_rows)), draw(st.integers(1, 4))
     shape = (n_classes, d) if n_classes > 2 else (d,)
     # Half precision: no number is so small that its square is lost, which no relative error could account for.
     reals = st.floats(-10, 10, width=16)
@@ -123,8 +122,6 @@ def samples(
         y = numbers(n, LARGEST_INTEGER)
     else:
         y = draw(hnp.arrays(np.float64, n, elements=st.integers(0, n_classes - 1).map(float)))
-        if complete:
-            y[:n_classes] = np.arange(n_classes)
     return Sample(
         loss=loss,
         X=numbers((n, d), LARGEST_INTEGER),

@@ -86,11 +86,11 @@ def test_curvature_bound_is_reached(evaluate: Callable[..., Any], loss: Loss) ->
     assert change == pytest.approx(loss.curvature, rel=1e-6)
 
 
-@every_dtype
 @every_variant
 @every_evaluation
 @given(data=st.data())
-def test_finite_for_every_score(evaluate: Callable[..., Any], loss: Loss, dtype: Any, data: st.DataObject) -> None:
+def test_finite_for_every_score(evaluate: Callable[..., Any], loss: Loss, data: st.DataObject) -> None:
+    dtype = data.draw(st.sampled_from(DTYPES))
     finite(evaluate, data.draw(rows(loss, dtype, scores(dtype))))
 
 
@@ -146,11 +146,11 @@ def test_softmax_of_two_classes_is_logistic(namespace: Any, scores: Values, labe
     assert np.all(np.abs(np.asarray(slopes).sum(axis=1)) <= slack)
 
 
-@every_dtype
 @every_variant
 @pytest.mark.parametrize("namespace", [np, array_api_strict], ids=["numpy", "strict"])
 @given(data=st.data())
-def test_rows_do_not_influence_each_other(namespace: Any, loss: Loss, dtype: Any, data: st.DataObject) -> None:
+def test_rows_do_not_influence_each_other(namespace: Any, loss: Loss, data: st.DataObject) -> None:
+    dtype = data.draw(st.sampled_from(DTYPES))
     # Up to the square root of the largest number, so that squares are numbers.
     bounded = st.floats(-(2.0**60), 2.0**60, width=32)
     rows_are_independent(
@@ -158,11 +158,11 @@ def test_rows_do_not_influence_each_other(namespace: Any, loss: Loss, dtype: Any
     )
 
 
-@every_dtype
 @every_variant
 @given(data=st.data())
-def test_rows_do_not_influence_each_other_in_the_core(loss: Loss, dtype: Any, data: st.DataObject) -> None:
+def test_rows_do_not_influence_each_other_in_the_core(loss: Loss, data: st.DataObject) -> None:
     """With X = I the coefficients are the scores and each coefficient's slope is its own row's, bit for bit."""
+    dtype = data.draw(st.sampled_from(DTYPES))
     n = 8  # A power of two, so that dividing by it loses nothing.
     # No probability is so small that an eighth of it is subnormal.
     values = st.floats(-40, 40, width=32)

@@ -84,12 +84,6 @@ def test_samples_are_held_exactly_by_single_precision(sample: Sample) -> None:
         assert set(sample.y) <= set(range(sample.n_classes))
 
 
-@given(samples(complete=True, weighted=True))
-def test_complete_samples_have_every_label(sample: Sample) -> None:
-    assert sample.weights is not None
-    assert set(sample.y) == set(range(sample.n_classes)) or not sample.n_classes
-
-
 @given(samples("mse", exact=True))
 def test_exact_samples_sum_exactly_in_single_precision(sample: Sample) -> None:
     def sums(dtype: Any) -> tuple[Any, Any]:

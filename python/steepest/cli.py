@@ -20,8 +20,7 @@ except ImportError as missing:
 
 import numpy as np
 
-from steepest import report
-from steepest._steepest import __version__
+from steepest import __version__, report
 from steepest.backends import show_backends
 from steepest.data import check_writable, read_table, written_whole
 from steepest.descend import descend

@@ -43,19 +43,21 @@ def watched(n_steps: int, callback: Callback | None) -> Iterator[Callback]:
         task = bar.add_task("descend", total=n_steps, loss=float("nan"), gradient_norm=float("nan"))
         shown = 0.0
         latest: StepInfo | None = None
+        stopped: object = None
 
         def watch(info: StepInfo) -> object:
-            nonlocal shown, latest
+            nonlocal shown, latest, stopped
             latest = info
             now = time.monotonic()
             if now - shown >= SECONDS_BETWEEN:
                 shown = now
                 show(info, info.step)
-            return callback(info) if callback is not None else None
+            stopped = callback(info) if callback is not None else None
+            return stopped
 
         def show(info: StepInfo, completed: int) -> None:
             bar.update(task, completed=completed, loss=info.loss, gradient_norm=info.gradient_norm)
 
         yield watch
         if latest is not None:
-            show(latest, latest.step + 1)
+            show(latest, latest.step + (0 if stopped else 1))
