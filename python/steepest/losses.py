@@ -163,6 +163,10 @@ def _labels(name: str, given: ArrayLike, length: int | None = None) -> tuple[NDA
         other = next((label for label in given if not isinstance(label, str)), None)
         if other is not None:
             raise InputError(f"{name}: expected labels of one type; got text and {other!r}")
+    if labels.dtype.kind == "O":
+        hole = next((row for row, label in enumerate(labels) if isinstance(label, float) and np.isnan(label)), None)
+        if hole is not None:
+            raise InputError(f"{name}: expected a label in every row; {name}[{hole}] is nan")
     if labels.dtype.kind == "f":
         as_vector(name, labels, len(labels), np.float64)
         fractional = labels != np.floor(labels)

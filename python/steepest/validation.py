@@ -139,7 +139,7 @@ def as_vector(name: str, given: Any, n_samples: int, dtype: Any) -> NDArray[Any]
         raise InputError(f"{name}: expected finite numbers; {name}[{row}] is {array[row]}")
     with np.errstate(over="ignore"):
         rounded = np.ascontiguousarray(array, dtype=dtype)
-        lost, spread = np.abs(rounded - array), array.std()
+        lost, spread = np.abs(rounded - array), array.std() if array.size else 0.0
     if not np.isfinite(lost).all():
         row = int(np.argmin(np.isfinite(lost)))
         raise InputError(f"{name}: {name}[{row}] is {array[row]}, beyond the {rounded.dtype} of X; pass X as float64")
