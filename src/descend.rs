@@ -1,10 +1,10 @@
-//! The one loop: gradient → finite? → stop? → step size → record → advance.
+//! The one loop: evaluate → finite? → stop? → record → advance.
 
 use crate::error::Error;
-use crate::lanes::dot;
 use crate::method::Method;
-use crate::objective::Objective;
-use crate::step::StepSize;
+use crate::objective::{Objective, optimality};
+use crate::state::State;
+use crate::step::Evaluated;
 use crate::stopping::{Status, Stopping};
 use std::time::Instant;
 
@@ -14,8 +14,11 @@ pub struct StepInfo {
     pub step: u64,
     pub loss: f64,
     pub gradient_norm: f64,
+    /// The size that the step tries first; in a history, the size that it took.
     pub step_size: f64,
     pub seconds: f64,
+    /// The average loss over the validation sample; not a number where there is none.
+    pub validation_loss: f64,
 }
 
 /// Where a descent ended, and how.
@@ -24,107 +27,192 @@ pub struct Solution {
     pub parameters: Vec<f64>,
     pub loss: f64,
     pub gradient_norm: f64,
+    pub validation_loss: f64,
+    pub n_steps: u64,
     pub status: Status,
-    /// One entry a step that was made.
+    /// One entry each time the full objective was evaluated before a step.
     pub history: Vec<StepInfo>,
+    /// What the method needs to go on.
+    pub state: State,
 }
 
-/// What the caller is asked before every step: true to stop there.
-pub type Watch<'a> = dyn FnMut(&StepInfo) -> Result<bool, Error> + 'a;
+/// What the caller is asked before every recorded step, with the parameters: true to stop there.
+pub type Watch<'a> = dyn FnMut(&StepInfo, &[f64]) -> Result<bool, Error> + 'a;
 
-/// Minimises `objective` from `parameters`.
+/// Where to begin: parameters, and what a former descent remembered.
+#[derive(Clone, Debug, Default)]
+pub struct Start {
+    pub parameters: Vec<f64>,
+    pub state: State,
+}
+
+/// The best point by its validation loss.
+struct Best {
+    info: StepInfo,
+    parameters: Vec<f64>,
+    n_worse: u64,
+}
+
+/// Minimises `objective` from `start`. The loss of `validation`, at the same parameters, decides when to stop early.
 pub fn descend(
     objective: &mut dyn Objective,
+    mut validation: Option<&mut dyn Objective>,
     method: &mut dyn Method,
-    step_size: &mut dyn StepSize,
     stopping: Stopping,
-    mut parameters: Vec<f64>,
+    start: Start,
     watch: &mut Watch<'_>,
 ) -> Result<Solution, Error> {
     let started = Instant::now();
-    let mut gradient = vec![0.0; objective.n_parameters()];
-    let mut first_gradient_norm = f64::NAN;
-    let mut history = Vec::new();
-    for step in 0.. {
-        let loss = objective.value_and_gradient(&parameters, &mut gradient)?;
-        let gradient_norm = dot(&gradient, &gradient).sqrt();
-        if step == 0 {
-            first_gradient_norm = gradient_norm;
-        }
-        let mut status = if !loss.is_finite() || !gradient_norm.is_finite() {
+    let n_parameters = start.parameters.len();
+    method.load(&start.state, n_parameters)?;
+    objective.keep_lines(method.searches_lines());
+    let mut reference = None;
+    if stopping.tolerance > 0.0 && start.parameters.iter().any(|&parameter| parameter != 0.0) {
+        let zero = Evaluated::new(objective, vec![0.0; n_parameters])?;
+        reference = Some(optimality(objective, &zero.parameters, &zero.gradient));
+    }
+    let mut here = Evaluated::new(objective, start.parameters)?;
+    let mut history: Vec<StepInfo> = Vec::new();
+    let mut best: Option<Best> = None;
+    let mut step = 0;
+    let (mut info, mut status);
+    loop {
+        info = StepInfo {
+            step,
+            loss: here.loss(objective),
+            gradient_norm: optimality(objective, &here.parameters, &here.gradient),
+            step_size: 0.0,
+            seconds: started.elapsed().as_secs_f64(),
+            validation_loss: f64::NAN,
+        };
+        let goal = *reference.get_or_insert(info.gradient_norm) * stopping.tolerance;
+        status = if !info.loss.is_finite() || !info.gradient_norm.is_finite() {
             Some(Status::Diverged)
-        } else if stopping.is_met(gradient_norm, first_gradient_norm) {
+        } else if stopping.tolerance > 0.0 && info.gradient_norm <= goal {
             Some(Status::Converged)
-        } else if step == stopping.max_steps {
-            Some(Status::MaxSteps)
+        } else if stopping.target_loss.is_some_and(|target| info.loss <= target) {
+            Some(Status::TargetLoss)
         } else {
             None
         };
-        if status.is_none() {
-            let info = StepInfo {
-                step,
-                loss,
-                gradient_norm,
-                step_size: step_size.next(objective)?,
-                seconds: started.elapsed().as_secs_f64(),
-            };
-            if watch(&info)? {
-                status = Some(Status::Stopped);
-            } else {
-                history.push(info);
-                method.advance(&mut parameters, &gradient, info.step_size);
+        if let (Some(validation), false) = (&mut validation, status == Some(Status::Diverged)) {
+            info.validation_loss = Evaluated::new(&mut **validation, here.parameters.clone())?.value;
+            let n_worse = keep_best(&mut best, &info, &here.parameters);
+            if status.is_none() && n_worse >= stopping.patience {
+                status = Some(Status::EarlyStopped);
             }
         }
-        if let Some(status) = status {
-            return Ok(Solution { parameters, loss, gradient_norm, status, history });
+        if status.is_none() && step >= stopping.max_steps {
+            status = Some(Status::MaxSteps);
+        } else if status.is_none() && stopping.max_seconds.is_some_and(|most| info.seconds >= most) {
+            status = Some(Status::MaxSeconds);
+        }
+        if status.is_some() {
+            break;
+        }
+        info.step_size = method.propose(&here, objective)?;
+        if watch(&info, &here.parameters)? {
+            status = Some(Status::Stopped);
+            break;
+        }
+        let made = method.advance(objective, &mut here, info.step_size, stopping.max_steps - step)?;
+        if made.steps == 0 {
+            status = Some(Status::Stalled);
+            break;
+        }
+        history.push(StepInfo { step_size: made.size, ..info });
+        step += made.steps;
+    }
+    let mut state = State::default();
+    method.save(&mut state);
+    let mut parameters = here.parameters;
+    if let Some(best) = best {
+        (info, parameters) = (best.info, best.parameters);
+    }
+    state.set("point", parameters.clone());
+    Ok(Solution {
+        parameters,
+        loss: info.loss,
+        gradient_norm: info.gradient_norm,
+        validation_loss: info.validation_loss,
+        n_steps: step,
+        status: status.unwrap_or(Status::MaxSteps),
+        history,
+        state,
+    })
+}
+
+/// Keeps the point if it is the best so far; returns how many points in a row were not.
+fn keep_best(best: &mut Option<Best>, info: &StepInfo, parameters: &[f64]) -> u64 {
+    match best {
+        Some(best) if info.validation_loss >= best.info.validation_loss => {
+            best.n_worse += 1;
+            best.n_worse
+        }
+        _ => {
+            *best = Some(Best { info: *info, parameters: parameters.to_vec(), n_worse: 0 });
+            0
         }
     }
-    unreachable!("the loop ends by `max_steps` at the latest")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::method::GradientDescent;
-    use crate::step::{Constant, InverseCurvature};
+    use crate::design::{Design, RowMajor};
+    use crate::empirical::{Empirical, Model, Sample};
+    use crate::loss::Loss;
+    use crate::method::{Description, build};
+    use crate::penalty::ElasticNet;
+    use crate::reduce::Team;
     use proptest::prelude::*;
+    use std::collections::BTreeMap;
 
-    /// F(w) = ½ Σ λⱼ (wⱼ − 1)²
-    struct Quadratic(Vec<f64>);
-
-    impl Objective for Quadratic {
-        fn n_parameters(&self) -> usize {
-            self.0.len()
-        }
-
-        fn value_and_gradient(&mut self, w: &[f64], gradient: &mut [f64]) -> Result<f64, Error> {
-            let mut value = 0.0;
-            for ((slope, w), curvature) in gradient.iter_mut().zip(w).zip(&self.0) {
-                *slope = curvature * (w - 1.0);
-                value += 0.5 * *slope * (w - 1.0);
-            }
-            Ok(value)
-        }
-
-        fn curvature(&mut self) -> Result<f64, Error> {
-            Ok(self.0.iter().copied().fold(0.0, f64::max))
-        }
+    fn describe(name: &str, settings: &[(&str, f64)]) -> Description {
+        let settings: BTreeMap<String, f64> = settings.iter().map(|&(name, value)| (name.to_owned(), value)).collect();
+        Description { name: name.to_owned(), settings }
     }
 
-    fn run(eigenvalues: &[f64], step_size: &mut dyn StepSize, stopping: Stopping) -> Solution {
-        let mut objective = Quadratic(eigenvalues.to_vec());
-        let start = vec![0.0; eigenvalues.len()];
-        let watch = &mut |_: &StepInfo| Ok(false);
-        descend(&mut objective, &mut GradientDescent, step_size, stopping, start, watch).unwrap()
+    fn methods() -> Vec<Description> {
+        vec![
+            describe("gd", &[]),
+            describe("momentum", &[("momentum", 0.5)]),
+            describe("nesterov", &[]),
+            describe("adam", &[("beta1", 0.9), ("beta2", 0.999), ("epsilon", 1e-8)]),
+            describe("sgd", &[("momentum", 0.5), ("batch_size", 4.0)]),
+            describe("lbfgs", &[("memory", 10.0)]),
+            describe("newton", &[]),
+        ]
+    }
+
+    /// F(w) = Σ λⱼ (wⱼ − 1)², as least squares on as many rows: the curvature is 2 λ / n · n.
+    fn run(
+        eigenvalues: &[f64],
+        method: &Description,
+        rate: &Description,
+        stopping: Stopping,
+        start: Start,
+    ) -> Solution {
+        let d = eigenvalues.len();
+        let x: Vec<f64> =
+            (0..d * d).map(|i| if i % d == i / d { (eigenvalues[i / d] * d as f64).sqrt() } else { 0.0 }).collect();
+        let y: Vec<f64> = (0..d).map(|j| (eigenvalues[j] * d as f64).sqrt()).collect();
+        let design = RowMajor::new(&x, d, d).unwrap();
+        let sample = Sample { targets: &y[..], weights: None, offsets: None };
+        let model = Model { loss: Loss::Mse { n_targets: 1 }, penalty: ElasticNet::NONE, fit_intercept: false };
+        let team = Team::new(1, &|| false);
+        let mut objective = Empirical::new(&design, sample, model, &team).unwrap();
+        let mut method = build(method, rate, design.n_rows(), 0).unwrap();
+        let start = if start.parameters.is_empty() { Start { parameters: vec![0.0; d], ..start } } else { start };
+        descend(&mut objective, None, method.as_mut(), stopping, start, &mut |_, _| Ok(false)).unwrap()
     }
 
     proptest! {
         /// F(wₖ) − F* ≤ L ‖w₀ − w*‖² / 2k, and the value never rises.
         #[test]
         fn rate_certificate(eigenvalues in proptest::collection::vec(1e-3f64..1e3, 1..6)) {
-            let stopping = Stopping { max_steps: 50, tolerance: 0.0, reference: None };
-            let solution = run(&eigenvalues, &mut InverseCurvature::default(), stopping);
-            let largest = eigenvalues.iter().copied().fold(0.0, f64::max);
+            let solution = run(&eigenvalues, &describe("gd", &[]), &describe("auto", &[]), Stopping::steps(50), Start::default());
+            let largest = 2.0 * eigenvalues.iter().copied().fold(0.0, f64::max);
             let distance = eigenvalues.len() as f64;
             prop_assert_eq!(solution.history.len(), 50);
             for info in &solution.history[1..] {
@@ -132,37 +220,45 @@ mod tests {
                 prop_assert!(info.loss <= bound * (1.0 + 1e-12));
             }
             for pair in solution.history.windows(2) {
-                prop_assert!(pair[1].loss <= pair[0].loss);
+                prop_assert!(pair[1].loss <= pair[0].loss * (1.0 + 1e-12));
+            }
+        }
+
+        /// k steps, then m with what was remembered, are k + m steps, bit for bit.
+        #[test]
+        fn a_descent_goes_on(eigenvalues in proptest::collection::vec(1e-1f64..1e1, 1..6), k in 0u64..6, m in 0u64..6) {
+            for method in methods() {
+                let go = |steps, start| run(&eigenvalues, &method, &describe("auto", &[]), Stopping::steps(steps), start);
+                let whole = go(k + m, Start::default());
+                let first = go(k, Start::default());
+                let second = go(m, Start { parameters: first.parameters.clone(), state: first.state.clone() });
+                prop_assert_eq!(&second.parameters, &whole.parameters, "{}", method.name);
+                prop_assert_eq!(second.loss.to_bits(), whole.loss.to_bits());
             }
         }
     }
 
     #[test]
-    fn converges_to_the_minimum() {
-        let stopping = Stopping { max_steps: 10_000, tolerance: 1e-12, reference: None };
-        let solution = run(&[1.0, 10.0], &mut InverseCurvature::default(), stopping);
-        assert_eq!(solution.status, Status::Converged);
-        assert!(solution.parameters.iter().all(|w| (w - 1.0).abs() < 1e-10));
+    fn every_method_finds_the_minimum() {
+        for method in methods() {
+            let stopping = Stopping { tolerance: 1e-6, ..Stopping::steps(20_000) };
+            let solution = run(&[1.0, 10.0, 3.0], &method, &describe("auto", &[]), stopping, Start::default());
+            assert_eq!(solution.status, Status::Converged, "{}", method.name);
+            assert!(solution.parameters.iter().all(|w| (w - 1.0).abs() < 1e-4), "{}", method.name);
+        }
     }
 
     #[test]
     fn divergence_is_noticed() {
-        let stopping = Stopping { max_steps: 10_000, tolerance: 0.0, reference: None };
-        let solution = run(&[1.0], &mut Constant(3.0), stopping);
+        let rate = describe("constant", &[("rate", 3.0)]);
+        let solution = run(&[1.0], &describe("gd", &[]), &rate, Stopping::steps(10_000), Start::default());
         assert_eq!(solution.status, Status::Diverged);
         assert!(solution.history.iter().all(|info| info.loss.is_finite()));
     }
 
     #[test]
-    fn zero_steps_and_a_watcher_that_stops() {
-        let stopping = Stopping { max_steps: 0, tolerance: 0.0, reference: None };
-        let solution = run(&[1.0], &mut Constant(1.0), stopping);
-        assert_eq!((solution.status, solution.loss), (Status::MaxSteps, 0.5));
-        let stopping = Stopping { max_steps: 10, ..stopping };
-        let watch = &mut |info: &StepInfo| Ok(info.step == 4);
-        let solution =
-            descend(&mut Quadratic(vec![1.0]), &mut GradientDescent, &mut Constant(0.5), stopping, vec![0.0], watch)
-                .unwrap();
-        assert_eq!((solution.status, solution.history.len()), (Status::Stopped, 4));
+    fn zero_steps_return_the_start() {
+        let solution = run(&[1.0], &describe("gd", &[]), &describe("auto", &[]), Stopping::steps(0), Start::default());
+        assert_eq!((solution.status, solution.loss, solution.n_steps), (Status::MaxSteps, 1.0, 0));
     }
 }

@@ -8,6 +8,14 @@ pub enum Error {
     Unknown { name: &'static str, given: String, known: &'static str },
     #[error("target {value} at row {row} is not a class number below {n_classes}")]
     ClassNumber { row: usize, value: f64, n_classes: usize },
+    #[error("X: the sparse matrix is broken: {reason}")]
+    Csr { reason: String },
+    #[error("state: {reason}; pass start=(coef, intercept) to begin afresh")]
+    State { reason: String },
+    #[error(
+        "method 'newton': {n_parameters} parameters need a Hessian of {gigabytes:.1} GB; method='lbfgs' needs none"
+    )]
+    HessianTooLarge { n_parameters: usize, gigabytes: f64 },
     #[error("interrupted")]
     Interrupted,
 }

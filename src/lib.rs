@@ -12,9 +12,16 @@
 //! | [`design`] | the data matrix: two verbs |
 //! | [`reduce`] | threads (the only module that names rayon) |
 //! | [`pass`] | one pass over the data: scores → residual → gradient |
-//! | [`spectrum`] | the largest eigenvalue of an operator |
+//! | [`moments`] | means and squares of the columns |
 //! | [`objective`] | all that an optimiser sees |
-//! | [`method`], [`step`], [`stopping`] | direction, step size, when to end |
+//! | [`scaling`] | preconditioning: a change of variables |
+//! | [`hessian`] | one pass for second derivatives |
+//! | [`spectrum`] | the largest eigenvalue of an operator |
+//! | [`empirical`] | the objective of a sample: loss, penalty, scaling |
+//! | [`state`] | what a descent must remember to go on |
+//! | [`batches`] | the rows of each mini-batch |
+//! | [`step`], [`line_search`], [`method`] | step size, search on a line, direction |
+//! | [`stopping`] | when to end, and how it ended |
 //! | [`descend`] | the one loop |
 //! | `python` | the binding (the only module that names pyo3 and numpy), behind the feature `python` |
 #![deny(unsafe_code)]
@@ -36,12 +43,28 @@ pub mod reduce;
 
 pub mod pass;
 
-pub mod spectrum;
+pub mod moments;
 
 pub mod objective;
 
-pub mod method;
+pub mod scaling;
+
+pub mod hessian;
+
+pub mod spectrum;
+
+pub mod empirical;
+
+pub mod state;
+
+pub mod batches;
+
 pub mod step;
+
+pub mod line_search;
+
+pub mod method;
+
 pub mod stopping;
 
 pub mod descend;

@@ -6,7 +6,7 @@
 
 use crate::design::Design;
 use crate::error::Error;
-use crate::lanes::sum;
+use crate::lanes::{add_scaled, dot, sum, vectorized};
 use crate::real::Real;
 use crate::reduce::Team;
 use std::ops::Range;
@@ -18,8 +18,8 @@ const FEW_CHUNKS: usize = 8;
 const PARTIAL_SUM_BYTES: usize = 32 << 20;
 /// Entries of X below which waking other threads costs more than it saves.
 const FEWEST_PARALLEL_ENTRIES: usize = 1 << 15;
-/// Rows after which sums in the data's own type are added to those in `f64`.
-const FEWEST_FLUSH_ROWS: usize = 256;
+/// Entries of a mini-batch that make a task of their own.
+const BATCH_TASK_ENTRIES: usize = 1 << 17;
 
 /// What happens to a block's scores between the two uses of X.
 pub trait ScoreRule<T: Real>: Sync {
@@ -61,12 +61,16 @@ fn add(sums: &mut [f64], others: &[f64]) {
     }
 }
 
-/// The partial sums of one chunk, and room for one block.
+/// The partial sums of one chunk, room for one block, and the scores that a line search looks back at.
 struct Chunk<T> {
     sums: Sums,
+    slope: f64,
     scores: Vec<T>,
     values: Vec<T>,
     coef_gradient: Vec<T>,
+    /// Scores of the chunk's rows, before the rule, at the last point and at the one that was held.
+    latest: Vec<T>,
+    held: Vec<T>,
 }
 
 /// Borders and room for the passes over one design matrix with one width.
@@ -82,24 +86,22 @@ impl<'a, T: Real> Pass<'a, T> {
     pub fn new(design: &'a dyn Design<T>, width: usize) -> Self {
         let (n, d) = (design.n_rows(), design.n_features());
         let block_rows = design.block_rows(width);
-        let bytes_per_chunk = width * d * (size_of::<f64>() + size_of::<T>());
-        // Where one gradient is large, a few chunks all the same, as long as they stay smaller than X.
-        let few_chunks = FEW_CHUNKS.min(n / (4 * width));
-        let most_chunks = (PARTIAL_SUM_BYTES / bytes_per_chunk.max(1)).clamp(few_chunks.max(1), MOST_CHUNKS);
-        let blocks_per_chunk = n.div_ceil(block_rows).div_ceil(most_chunks).max(1);
-        let chunk_rows = blocks_per_chunk * block_rows;
+        let chunk_rows = chunk_rows(n, block_rows, width, width * d * (size_of::<f64>() + size_of::<T>()));
         let room = block_rows.min(n);
         let chunk = || Chunk {
             sums: Sums::new(width, d),
+            slope: 0.0,
             scores: vec![T::ZERO; room * width],
             values: vec![T::ZERO; room],
             coef_gradient: vec![T::ZERO; width * d],
+            latest: Vec::new(),
+            held: Vec::new(),
         };
         Self {
             design,
             block_rows,
             chunk_rows,
-            in_parallel: n.saturating_mul(d).saturating_mul(width) >= FEWEST_PARALLEL_ENTRIES,
+            in_parallel: worth_waking(design.n_entries().saturating_mul(width)),
             chunks: (0..n.div_ceil(chunk_rows).max(1)).map(|_| chunk()).collect(),
         }
     }
@@ -112,16 +114,100 @@ impl<'a, T: Real> Pass<'a, T> {
         coef: &[T],
         intercept: &[T],
     ) -> Result<&Sums, Error> {
+        self.run_over(team, rule, coef, intercept, false)
+    }
+
+    /// The same, and keeps the scores: they are the latest now.
+    pub fn run_and_keep(
+        &mut self,
+        team: &Team<'_>,
+        rule: &dyn ScoreRule<T>,
+        coef: &[T],
+        intercept: &[T],
+    ) -> Result<&Sums, Error> {
+        self.run_over(team, rule, coef, intercept, true)
+    }
+
+    fn run_over(
+        &mut self,
+        team: &Team<'_>,
+        rule: &dyn ScoreRule<T>,
+        coef: &[T],
+        intercept: &[T],
+        keep: bool,
+    ) -> Result<&Sums, Error> {
         let (chunk_rows, n_rows) = (self.chunk_rows, self.design.n_rows());
-        let point = Point { design: self.design, rule, coef, intercept, block_rows: self.block_rows };
+        let point = Point { design: self.design, rule, coef, intercept, block_rows: self.block_rows, keep };
         let task = |i: usize, chunk: &mut Chunk<T>, stop: &dyn Fn() -> bool| {
-            chunk.run(&point, i * chunk_rows..((i + 1) * chunk_rows).min(n_rows), stop);
+            chunk.run(&point, &[i * chunk_rows..((i + 1) * chunk_rows).min(n_rows)], stop);
         };
         team.ordered_reduce(self.in_parallel, &mut self.chunks, task, |a, b| {
             a.sums.add(&b.sums);
         })?;
         Ok(&self.chunks[0].sums)
     }
+
+    /// Sums over some ranges of rows: a mini-batch.
+    pub fn run_on(
+        &mut self,
+        team: &Team<'_>,
+        rule: &dyn ScoreRule<T>,
+        coef: &[T],
+        intercept: &[T],
+        ranges: &[Range<usize>],
+    ) -> Result<&Sums, Error> {
+        let rows: usize = ranges.iter().map(ExactSizeIterator::len).sum();
+        let entries = self.design.n_entries() / self.design.n_rows().max(1) * rows;
+        let most_tasks = (entries / BATCH_TASK_ENTRIES).clamp(1, self.chunks.len());
+        let per_task = ranges.len().div_ceil(most_tasks).max(1);
+        let n_tasks = ranges.len().div_ceil(per_task).max(1);
+        let point = Point { design: self.design, rule, coef, intercept, block_rows: self.block_rows, keep: false };
+        let task = |i: usize, chunk: &mut Chunk<T>, stop: &dyn Fn() -> bool| {
+            chunk.run(&point, &ranges[i * per_task..((i + 1) * per_task).min(ranges.len())], stop);
+        };
+        team.ordered_reduce(n_tasks > 1, &mut self.chunks[..n_tasks], task, |a, b| {
+            a.sums.add(&b.sums);
+        })?;
+        Ok(&self.chunks[0].sums)
+    }
+
+    /// The latest scores become those that a line starts from.
+    pub fn hold(&mut self) {
+        for chunk in &mut self.chunks {
+            std::mem::swap(&mut chunk.latest, &mut chunk.held);
+        }
+    }
+
+    /// The latest scores, by rows.
+    pub fn latest_scores(&self) -> Vec<T> {
+        self.chunks.iter().flat_map(|chunk| chunk.latest.iter().copied()).collect()
+    }
+
+    /// Value and slope at `t` on the line of scores from those held, t = 0, through the latest, t = 1. X is not read.
+    pub fn along(&mut self, team: &Team<'_>, rule: &dyn ScoreRule<T>, t: f64) -> Result<(f64, f64), Error> {
+        let (chunk_rows, n_rows, block_rows) = (self.chunk_rows, self.design.n_rows(), self.block_rows);
+        let in_parallel = worth_waking(self.chunks.iter().map(|chunk| chunk.latest.len()).sum());
+        let task = |i: usize, chunk: &mut Chunk<T>, _: &dyn Fn() -> bool| {
+            chunk.along(rule, i * chunk_rows..((i + 1) * chunk_rows).min(n_rows), block_rows, T::from_f64(t));
+        };
+        team.ordered_reduce(in_parallel, &mut self.chunks, task, |a, b| {
+            a.sums.value += b.sums.value;
+            a.slope += b.slope;
+        })?;
+        Ok((self.chunks[0].sums.value, self.chunks[0].slope))
+    }
+}
+
+fn worth_waking(n_entries: usize) -> bool {
+    n_entries >= FEWEST_PARALLEL_ENTRIES
+}
+
+/// Rows of a task whose partial sums take `bytes`, in whole blocks.
+pub fn chunk_rows(n_rows: usize, block_rows: usize, width: usize, bytes: usize) -> usize {
+    // Where one gradient is large, a few chunks all the same, as long as they stay smaller than X.
+    let few_chunks = FEW_CHUNKS.min(n_rows / (4 * width));
+    let most_chunks = (PARTIAL_SUM_BYTES / bytes.max(1)).clamp(few_chunks.max(1), MOST_CHUNKS);
+    n_rows.div_ceil(block_rows).div_ceil(most_chunks).max(1) * block_rows
 }
 
 /// What all chunks of one pass share.
@@ -131,33 +217,63 @@ struct Point<'a, T> {
     coef: &'a [T],
     intercept: &'a [T],
     block_rows: usize,
+    keep: bool,
 }
 
 impl<T: Real> Chunk<T> {
-    fn run(&mut self, point: &Point<'_, T>, rows: Range<usize>, stop: &dyn Fn() -> bool) {
+    fn run(&mut self, point: &Point<'_, T>, ranges: &[Range<usize>], stop: &dyn Fn() -> bool) {
         self.sums.clear();
+        if point.keep {
+            self.latest.clear();
+        }
         let width = self.sums.intercept_gradient.len();
+        let flush_rows = point.design.flush_rows();
         let mut unflushed = 0;
-        for start in rows.clone().step_by(point.block_rows) {
-            if start > rows.start && stop() {
-                break;
-            }
-            let block = start..(start + point.block_rows).min(rows.end);
-            let n_rows = block.len();
-            let scores = &mut self.scores[..n_rows * width];
-            fill_rows(scores, point.intercept);
-            point.design.add_scores(block.clone(), point.coef, scores);
-            let values = &mut self.values[..n_rows];
-            self.sums.value += point.rule.value_and_residual(block.clone(), scores, values);
-            add_column_sums(&mut self.sums.intercept_gradient, scores);
-            point.design.add_gradient(block, scores, &mut self.coef_gradient);
-            unflushed += n_rows;
-            if unflushed >= FEWEST_FLUSH_ROWS {
-                self.flush();
-                unflushed = 0;
+        for rows in ranges {
+            for start in rows.clone().step_by(point.block_rows) {
+                if start > rows.start && stop() {
+                    return;
+                }
+                let block = start..(start + point.block_rows).min(rows.end);
+                let n_rows = block.len();
+                let scores = &mut self.scores[..n_rows * width];
+                fill_rows(scores, point.intercept);
+                point.design.add_scores(block.clone(), point.coef, scores);
+                if point.keep {
+                    self.latest.extend_from_slice(scores);
+                }
+                let values = &mut self.values[..n_rows];
+                self.sums.value += point.rule.value_and_residual(block.clone(), scores, values);
+                add_column_sums(&mut self.sums.intercept_gradient, scores);
+                point.design.add_gradient(block, scores, &mut self.coef_gradient);
+                unflushed += n_rows;
+                if unflushed >= flush_rows {
+                    self.flush();
+                    unflushed = 0;
+                }
             }
         }
         self.flush();
+    }
+
+    fn along(&mut self, rule: &dyn ScoreRule<T>, rows: Range<usize>, block_rows: usize, t: T) {
+        (self.sums.value, self.slope) = (0.0, 0.0);
+        let width = self.sums.intercept_gradient.len();
+        let mut direction = vec![T::ZERO; self.scores.len()];
+        for start in rows.clone().step_by(block_rows) {
+            let block = start..(start + block_rows).min(rows.end);
+            let place = (start - rows.start) * width..(block.end - rows.start) * width;
+            let (held, latest) = (&self.held[place.clone()], &self.latest[place]);
+            let (scores, direction) = (&mut self.scores[..held.len()], &mut direction[..held.len()]);
+            for ((direction, &to), &from) in direction.iter_mut().zip(latest).zip(held) {
+                *direction = to - from;
+            }
+            scores.copy_from_slice(held);
+            vectorized(|| add_scaled(scores, t, direction));
+            let values = &mut self.values[..block.len()];
+            self.sums.value += rule.value_and_residual(block, scores, values);
+            self.slope += dot(scores, direction).to_f64();
+        }
     }
 
     fn flush(&mut self) {
@@ -181,7 +297,7 @@ pub fn read<T: Real>(data: &[T], team: &Team<'_>) -> Result<f64, Error> {
 }
 
 /// Every row of `scores` starts at the intercept.
-fn fill_rows<T: Real>(scores: &mut [T], intercept: &[T]) {
+pub fn fill_rows<T: Real>(scores: &mut [T], intercept: &[T]) {
     match intercept {
         [] => scores.fill(T::ZERO),
         [one] => scores.fill(*one),

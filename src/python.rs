@@ -3,23 +3,27 @@
 //! Python hands over a description (`Problem`, `Plan`); it is parsed once into typed form, and then everything runs
 //! without the interpreter except for its signals and the callback, both on the calling thread.
 
-use crate::descend::{Solution, StepInfo, descend};
-use crate::design::{ColumnMajor, Design, RowMajor};
+use crate::descend::{Solution, Start, StepInfo, descend};
+use crate::design::{ColumnMajor, Csr, Design, RowMajor};
+use crate::empirical::{Empirical, Model, Sample};
 use crate::error::Error;
 use crate::loss::Loss;
-use crate::method;
-use crate::objective::{Empirical, Objective, Sample};
+use crate::method::{Description, build};
+use crate::objective::Objective;
 use crate::pass;
-use crate::penalty::L2;
+use crate::penalty::ElasticNet;
 use crate::real::Real;
 use crate::reduce::Team;
-use crate::step::{Constant, InverseCurvature, StepSize};
+use crate::state::State;
 use crate::stopping::Stopping;
-use numpy::{Element, IntoPyArray, PyArray1, PyReadonlyArray1, PyReadonlyArray2, PyUntypedArrayMethods};
+use numpy::{
+    Element, IntoPyArray, PyArray1, PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArrayDyn, PyUntypedArrayMethods,
+};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 
 /// The attributes of `problem.Problem` that the core reads.
 #[derive(FromPyObject)]
@@ -27,31 +31,59 @@ struct ProblemDescription<'py> {
     design: Bound<'py, PyAny>,
     targets: Bound<'py, PyAny>,
     sample_weight: Option<Bound<'py, PyAny>>,
+    offset: Option<Bound<'py, PyAny>>,
     loss: LossDescription,
     penalty: PenaltyDescription,
     fit_intercept: bool,
+    precondition: bool,
 }
 
 #[derive(FromPyObject)]
 struct LossDescription {
-    name: String,
+    kernel: String,
     width: usize,
+    parameter: f64,
 }
 
 #[derive(FromPyObject)]
 struct PenaltyDescription {
-    alpha: f64,
+    l1: f64,
+    l2: f64,
+}
+
+/// The attributes of a sparse design matrix.
+#[derive(FromPyObject)]
+struct CsrDescription<'py> {
+    indptr: Bound<'py, PyAny>,
+    indices: Bound<'py, PyAny>,
+    data: Bound<'py, PyAny>,
+    shape: (usize, usize),
+}
+
+/// A method or a rule for step sizes.
+#[derive(FromPyObject)]
+struct Named {
+    name: String,
+    settings: BTreeMap<String, f64>,
+}
+
+impl From<Named> for Description {
+    fn from(named: Named) -> Self {
+        Self { name: named.name, settings: named.settings }
+    }
 }
 
 /// The attributes of `problem.Plan` that the core reads.
 #[derive(FromPyObject)]
 struct PlanDescription {
-    method: String,
-    /// None is "auto".
-    learning_rate: Option<f64>,
+    method: Named,
+    step_size: Named,
     n_steps: u64,
     tol: f64,
-    reference: Option<f64>,
+    max_seconds: Option<f64>,
+    target_loss: Option<f64>,
+    patience: u64,
+    seed: u64,
     n_threads: usize,
 }
 
@@ -82,62 +114,174 @@ impl Interpreter {
     }
 }
 
-/// What is done with an objective once it is built.
-trait Task: Send {
-    type Output: Send;
-    fn run(self, interpreter: &Interpreter, objective: &mut dyn Objective) -> Result<Self::Output, Error>;
+/// A design matrix as slices that need no interpreter.
+enum DesignView<'a, T> {
+    Dense { data: &'a [T], shape: (usize, usize), by_columns: bool },
+    Csr32 { indptr: &'a [i32], indices: &'a [i32], data: &'a [T], n_features: usize },
+    Csr64 { indptr: &'a [i64], indices: &'a [i64], data: &'a [T], n_features: usize },
 }
 
-/// Builds the objective that `problem` describes and runs `task` on it, detached from the interpreter.
-fn with_objective<K: Task>(
-    py: Python<'_>,
-    problem: &ProblemDescription<'_>,
-    n_threads: usize,
-    task: K,
-) -> PyResult<K::Output> {
-    if problem.design.extract::<PyReadonlyArray2<'_, f32>>().is_ok() {
-        with_typed_objective::<f32, K>(py, problem, n_threads, task)
-    } else {
-        with_typed_objective::<f64, K>(py, problem, n_threads, task)
+impl<T: Real> DesignView<'_, T> {
+    /// Runs `task` on the design matrix; its structure is checked here, once.
+    fn with<R>(&self, task: impl FnOnce(&dyn Design<T>) -> Result<R, Error>) -> Result<R, Error> {
+        match *self {
+            Self::Dense { data, shape: (n, d), by_columns: true } => task(&ColumnMajor::new(data, n, d)?),
+            Self::Dense { data, shape: (n, d), .. } => task(&RowMajor::new(data, n, d)?),
+            Self::Csr32 { indptr, indices, data, n_features } => task(&Csr::new(indptr, indices, data, n_features)?),
+            Self::Csr64 { indptr, indices, data, n_features } => task(&Csr::new(indptr, indices, data, n_features)?),
+        }
     }
 }
 
-fn with_typed_objective<T: Real + Element, K: Task>(
-    py: Python<'_>,
-    problem: &ProblemDescription<'_>,
+/// The arrays of a design matrix, borrowed from Python.
+enum HeldDesign<'py, T: Element> {
+    Dense(PyReadonlyArray2<'py, T>),
+    Csr32(PyReadonlyArray1<'py, i32>, PyReadonlyArray1<'py, i32>, PyReadonlyArray1<'py, T>, usize),
+    Csr64(PyReadonlyArray1<'py, i64>, PyReadonlyArray1<'py, i64>, PyReadonlyArray1<'py, T>, usize),
+}
+
+impl<'py, T: Real + Element> HeldDesign<'py, T> {
+    /// None if its numbers are of another type.
+    fn extract(design: &Bound<'py, PyAny>) -> PyResult<Option<Self>> {
+        let Ok(csr) = design.extract::<CsrDescription<'py>>() else {
+            return Ok(design.extract().ok().map(Self::Dense));
+        };
+        let Ok(data) = csr.data.extract() else {
+            return Ok(None);
+        };
+        let n_features = csr.shape.1;
+        Ok(Some(match (csr.indptr.extract(), csr.indices.extract()) {
+            (Ok(indptr), Ok(indices)) => Self::Csr32(indptr, indices, data, n_features),
+            _ => Self::Csr64(csr.indptr.extract()?, csr.indices.extract()?, data, n_features),
+        }))
+    }
+
+    fn view(&self) -> PyResult<DesignView<'_, T>> {
+        Ok(match self {
+            Self::Dense(array) => DesignView::Dense {
+                data: array.as_slice()?,
+                shape: (array.shape()[0], array.shape()[1]),
+                // A single column is both; columns are read with all lanes busy.
+                by_columns: array.is_fortran_contiguous(),
+            },
+            Self::Csr32(indptr, indices, data, n_features) => DesignView::Csr32 {
+                indptr: indptr.as_slice()?,
+                indices: indices.as_slice()?,
+                data: data.as_slice()?,
+                n_features: *n_features,
+            },
+            Self::Csr64(indptr, indices, data, n_features) => DesignView::Csr64 {
+                indptr: indptr.as_slice()?,
+                indices: indices.as_slice()?,
+                data: data.as_slice()?,
+                n_features: *n_features,
+            },
+        })
+    }
+}
+
+/// A problem in typed form, its arrays borrowed from Python.
+struct HeldProblem<'py, T: Element> {
+    design: HeldDesign<'py, T>,
+    targets: PyReadonlyArrayDyn<'py, T>,
+    weights: Option<PyReadonlyArray1<'py, T>>,
+    offsets: Option<PyReadonlyArrayDyn<'py, T>>,
+    model: Model,
+    precondition: bool,
+}
+
+impl<'py, T: Real + Element> HeldProblem<'py, T> {
+    /// None if its numbers are of another type.
+    fn extract(problem: &ProblemDescription<'py>) -> PyResult<Option<Self>> {
+        let Some(design) = HeldDesign::extract(&problem.design)? else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            design,
+            targets: problem.targets.extract()?,
+            weights: problem.sample_weight.as_ref().map(|weights| weights.extract()).transpose()?,
+            offsets: problem.offset.as_ref().map(|offsets| offsets.extract()).transpose()?,
+            model: Model {
+                loss: Loss::from_name(&problem.loss.kernel, problem.loss.width, problem.loss.parameter)?,
+                penalty: ElasticNet { l1: problem.penalty.l1, l2: problem.penalty.l2 },
+                fit_intercept: problem.fit_intercept,
+            },
+            precondition: problem.precondition,
+        }))
+    }
+
+    fn sample(&self) -> PyResult<Sample<'_, T>> {
+        Ok(Sample {
+            targets: self.targets.as_slice()?,
+            weights: self.weights.as_ref().map(|weights| weights.as_slice()).transpose()?,
+            offsets: self.offsets.as_ref().map(|offsets| offsets.as_slice()).transpose()?,
+        })
+    }
+}
+
+/// What is done with an objective once it is built.
+trait Task: Send {
+    type Output: Send;
+    fn run<T: Real>(
+        self,
+        interpreter: &Interpreter,
+        objective: &mut Empirical<'_, T>,
+        validation: Option<&mut Empirical<'_, T>>,
+    ) -> Result<Self::Output, Error>;
+}
+
+/// Builds the objectives that are described and runs `task` on them, detached from the interpreter.
+fn with_objective<'py, K: Task>(
+    py: Python<'py>,
+    problem: &ProblemDescription<'py>,
+    validation: Option<&ProblemDescription<'py>>,
     n_threads: usize,
     task: K,
 ) -> PyResult<K::Output> {
-    let design = problem.design.extract::<PyReadonlyArray2<'_, T>>()?;
-    let targets = problem.targets.extract::<PyReadonlyArray1<'_, T>>()?;
-    let weights = match &problem.sample_weight {
+    match HeldProblem::<f32>::extract(problem)? {
+        Some(problem) => with_typed_objective(py, &problem, validation, n_threads, task),
+        None => {
+            let problem = HeldProblem::<f64>::extract(problem)?;
+            let problem = problem.ok_or_else(|| PyValueError::new_err("X: expected float32 or float64"))?;
+            with_typed_objective(py, &problem, validation, n_threads, task)
+        }
+    }
+}
+
+fn with_typed_objective<'py, T: Real + Element, K: Task>(
+    py: Python<'py>,
+    problem: &HeldProblem<'py, T>,
+    validation: Option<&ProblemDescription<'py>>,
+    n_threads: usize,
+    task: K,
+) -> PyResult<K::Output> {
+    let validation = match validation {
         None => None,
-        Some(weights) => Some(weights.extract::<PyReadonlyArray1<'_, T>>()?),
+        Some(validation) => HeldProblem::<T>::extract(validation)?,
     };
-    let loss = Loss::from_name(&problem.loss.name, problem.loss.width)?;
-    let penalty = L2 { alpha: problem.penalty.alpha };
-    let fit_intercept = problem.fit_intercept;
-    let (n_rows, n_features) = (design.shape()[0], design.shape()[1]);
-    // A single column is both; columns are read with all lanes busy.
-    let by_columns = design.is_fortran_contiguous();
-    let data = design.as_slice()?;
-    let sample = Sample {
-        targets: targets.as_slice()?,
-        weights: weights.as_ref().map(|weights| weights.as_slice()).transpose()?,
+    let (design, sample, model, precondition) =
+        (problem.design.view()?, problem.sample()?, problem.model, problem.precondition);
+    let validation = match &validation {
+        None => None,
+        Some(validation) => Some((validation.design.view()?, validation.sample()?, validation.model)),
     };
     py.detach(|| {
         let interpreter = Interpreter::default();
         let interrupted = || interpreter.ask(|py| py.check_signals()).is_err();
         let team = Team::new(n_threads, &interrupted);
-        let run = |design: &dyn Design<T>| {
-            let mut objective = Empirical::new(design, sample, loss, penalty, fit_intercept, team)?;
-            task.run(&interpreter, &mut objective)
-        };
-        let outcome = if by_columns {
-            ColumnMajor::new(data, n_rows, n_features).and_then(|design| run(&design))
-        } else {
-            RowMajor::new(data, n_rows, n_features).and_then(|design| run(&design))
-        };
+        let outcome = design.with(|design| {
+            let mut objective = Empirical::new(design, sample, model, &team)?;
+            let scaling = if precondition { Some(objective.standard_scaling()?) } else { None };
+            objective.rescale(scaling.clone());
+            let Some((design, sample, model)) = &validation else {
+                return task.run(&interpreter, &mut objective, None);
+            };
+            design.with(|design| {
+                let mut validation = Empirical::new(design, *sample, *model, &team)?;
+                validation.rescale(scaling);
+                task.run(&interpreter, &mut objective, Some(&mut validation))
+            })
+        });
         outcome.map_err(|error| interpreter.raise(error))
     })
 }
@@ -149,10 +293,15 @@ struct Evaluate {
 impl Task for Evaluate {
     type Output = (f64, Vec<f64>);
 
-    fn run(self, _interpreter: &Interpreter, objective: &mut dyn Objective) -> Result<Self::Output, Error> {
+    fn run<T: Real>(
+        self,
+        _interpreter: &Interpreter,
+        objective: &mut Empirical<'_, T>,
+        _validation: Option<&mut Empirical<'_, T>>,
+    ) -> Result<Self::Output, Error> {
         let mut gradient = vec![0.0; objective.n_parameters()];
         let value = objective.value_and_gradient(&self.parameters, &mut gradient)?;
-        Ok((value, gradient))
+        Ok((value + objective.rough_value(&self.parameters), gradient))
     }
 }
 
@@ -161,25 +310,30 @@ struct Curvature;
 impl Task for Curvature {
     type Output = f64;
 
-    fn run(self, _interpreter: &Interpreter, objective: &mut dyn Objective) -> Result<f64, Error> {
-        objective.curvature()
+    fn run<T: Real>(
+        self,
+        _interpreter: &Interpreter,
+        objective: &mut Empirical<'_, T>,
+        _validation: Option<&mut Empirical<'_, T>>,
+    ) -> Result<f64, Error> {
+        objective.curvature(&vec![0.0; objective.n_parameters()])
     }
 }
 
 struct Minimise {
     plan: PlanDescription,
-    start: Vec<f64>,
+    start: Start,
     callback: Option<Py<PyAny>>,
 }
 
 impl Minimise {
-    fn watch(&self, interpreter: &Interpreter, info: &StepInfo) -> Result<bool, Error> {
-        let Some(callback) = &self.callback else {
+    fn watch(callback: Option<&Py<PyAny>>, interpreter: &Interpreter, info: &StepInfo) -> Result<bool, Error> {
+        let Some(callback) = callback else {
             return Ok(false);
         };
         interpreter.ask(|py| {
-            let arguments = (info.step, info.loss, info.gradient_norm, info.step_size, info.seconds);
-            callback.bind(py).call1(arguments)?.is_truthy()
+            let numbers = (info.loss, info.gradient_norm, info.step_size, info.seconds, info.validation_loss);
+            callback.bind(py).call1((info.step, numbers.0, numbers.1, numbers.2, numbers.3, numbers.4))?.is_truthy()
         })
     }
 }
@@ -187,16 +341,31 @@ impl Minimise {
 impl Task for Minimise {
     type Output = Solution;
 
-    fn run(self, interpreter: &Interpreter, objective: &mut dyn Objective) -> Result<Solution, Error> {
-        let mut method = method::from_name(&self.plan.method)?;
-        let mut step_size: Box<dyn StepSize> = match self.plan.learning_rate {
-            Some(rate) => Box::new(Constant(rate)),
-            None => Box::new(InverseCurvature::default()),
+    fn run<T: Real>(
+        self,
+        interpreter: &Interpreter,
+        objective: &mut Empirical<'_, T>,
+        validation: Option<&mut Empirical<'_, T>>,
+    ) -> Result<Solution, Error> {
+        let (plan, mut start) = (self.plan, self.start);
+        let mut method = build(&plan.method.into(), &plan.step_size.into(), objective.n_rows(), plan.seed)?;
+        let stopping = Stopping {
+            max_steps: plan.n_steps,
+            tolerance: plan.tol,
+            max_seconds: plan.max_seconds,
+            target_loss: plan.target_loss,
+            patience: plan.patience,
         };
-        let stopping =
-            Stopping { max_steps: self.plan.n_steps, tolerance: self.plan.tol, reference: self.plan.reference };
-        let mut watch = |info: &StepInfo| self.watch(interpreter, info);
-        descend(objective, method.as_mut(), step_size.as_mut(), stopping, self.start.clone(), &mut watch)
+        // In the variables that the descent works on, so that going on loses nothing to rounding.
+        match start.state.vector("point", start.parameters.len())? {
+            Some(point) => start.parameters = point,
+            None => objective.to_scaled(&mut start.parameters),
+        }
+        let mut watch = |info: &StepInfo, _: &[f64]| Self::watch(self.callback.as_ref(), interpreter, info);
+        let validation = validation.map(|validation| validation as &mut dyn Objective);
+        let mut solution = descend(objective, validation, method.as_mut(), stopping, start, &mut watch)?;
+        objective.to_original(&mut solution.parameters);
+        Ok(solution)
     }
 }
 
@@ -215,7 +384,7 @@ fn value_and_gradient<'py>(
     n_threads: usize,
 ) -> PyResult<(f64, Bound<'py, PyArray1<f64>>)> {
     let parameters = parameters.as_slice()?.to_vec();
-    let (value, gradient) = with_objective(py, &problem, n_threads, Evaluate { parameters })?;
+    let (value, gradient) = with_objective(py, &problem, None, n_threads, Evaluate { parameters })?;
     Ok((value, gradient.into_pyarray(py)))
 }
 
@@ -235,36 +404,55 @@ fn read(py: Python<'_>, design: &Bound<'_, PyAny>, n_threads: usize) -> PyResult
 /// L with 0 ≼ ∇²F ≼ L·I.
 #[pyfunction]
 fn curvature(py: Python<'_>, problem: ProblemDescription<'_>, n_threads: usize) -> PyResult<f64> {
-    with_objective(py, &problem, n_threads, Curvature)
+    with_objective(py, &problem, None, n_threads, Curvature)
 }
 
-/// Descends from flat `start`; returns the fields of `problem.Solution`.
+/// Descends from flat `start` and a former `state`; returns the fields of `problem.Solution`.
 #[pyfunction]
 fn minimise<'py>(
     py: Python<'py>,
     problem: ProblemDescription<'py>,
+    validation: Option<ProblemDescription<'py>>,
     plan: PlanDescription,
     start: PyReadonlyArray1<'py, f64>,
+    state: BTreeMap<String, PyReadonlyArray1<'py, f64>>,
     callback: Option<Py<PyAny>>,
 ) -> PyResult<Bound<'py, PyDict>> {
     let n_threads = plan.n_threads;
-    let task = Minimise { plan, start: start.as_slice()?.to_vec(), callback };
-    let solution = with_objective(py, &problem, n_threads, task)?;
-    let column = |of: fn(&StepInfo) -> f64| {
-        let column: Vec<f64> = solution.history.iter().map(of).collect();
-        column.into_pyarray(py)
-    };
+    let mut remembered = State::default();
+    for (name, values) in &state {
+        remembered.set(name, values.as_slice()?.to_vec());
+    }
+    let start = Start { parameters: start.as_slice()?.to_vec(), state: remembered };
+    let task = Minimise { plan, start, callback };
+    let solution = with_objective(py, &problem, validation.as_ref(), n_threads, task)?;
     let history = PyDict::new(py);
-    history.set_item("loss", column(|info| info.loss))?;
-    history.set_item("gradient_norm", column(|info| info.gradient_norm))?;
-    history.set_item("step_size", column(|info| info.step_size))?;
-    history.set_item("seconds", column(|info| info.seconds))?;
+    let steps: Vec<i64> = solution.history.iter().map(|info| info.step as i64).collect();
+    history.set_item("step", steps.into_pyarray(py))?;
+    let columns: [(&str, fn(&StepInfo) -> f64); 5] = [
+        ("loss", |info| info.loss),
+        ("gradient_norm", |info| info.gradient_norm),
+        ("step_size", |info| info.step_size),
+        ("seconds", |info| info.seconds),
+        ("validation_loss", |info| info.validation_loss),
+    ];
+    for (name, of) in columns {
+        let column: Vec<f64> = solution.history.iter().map(of).collect();
+        history.set_item(name, column.into_pyarray(py))?;
+    }
+    let state = PyDict::new(py);
+    for (name, values) in solution.state.0 {
+        state.set_item(name, values.into_pyarray(py))?;
+    }
     let fields = PyDict::new(py);
-    fields.set_item("parameters", solution.parameters.clone().into_pyarray(py))?;
+    fields.set_item("parameters", solution.parameters.into_pyarray(py))?;
     fields.set_item("loss", solution.loss)?;
     fields.set_item("gradient_norm", solution.gradient_norm)?;
+    fields.set_item("validation_loss", solution.validation_loss)?;
+    fields.set_item("n_steps", solution.n_steps)?;
     fields.set_item("status", solution.status.name())?;
     fields.set_item("history", history)?;
+    fields.set_item("state", state)?;
     Ok(fields)
 }
 

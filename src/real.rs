@@ -29,6 +29,10 @@ pub trait Real:
     const ONE: Self;
     /// The lowest `x` for which `exp(x)` is still a normal number.
     const LOWEST_EXPONENT: Self;
+    /// The highest `x` for which a sum of many exp(x) is still finite.
+    const HIGHEST_EXPONENT: Self;
+    /// The distance from 1 to the next number.
+    const PRECISION: f64;
     /// Adding and subtracting this (1.5 · 2^mantissa bits) rounds to the nearest integer.
     const ROUNDING: Self;
     /// ln 2 with its last bits cleared, so that an integer times it is exact, and the rest of ln 2.
@@ -64,6 +68,8 @@ impl Real for f32 {
     const ZERO: f32 = 0.0;
     const ONE: f32 = 1.0;
     const LOWEST_EXPONENT: f32 = -87.0;
+    const HIGHEST_EXPONENT: f32 = 64.0;
+    const PRECISION: f64 = f32::EPSILON as f64;
     const ROUNDING: f32 = 12_582_912.0;
     const LN_2_HIGH: f32 = f32::from_bits(0x3f31_7200);
     const LN_2_LOW: f32 = (std::f64::consts::LN_2 - Self::LN_2_HIGH as f64) as f32;
@@ -137,6 +143,8 @@ impl Real for f64 {
     const ZERO: f64 = 0.0;
     const ONE: f64 = 1.0;
     const LOWEST_EXPONENT: f64 = -708.0;
+    const HIGHEST_EXPONENT: f64 = 600.0;
+    const PRECISION: f64 = f64::EPSILON;
     const ROUNDING: f64 = 6_755_399_441_055_744.0;
     const LN_2_HIGH: f64 = f64::from_bits(0x3fe6_2e42_fee0_0000);
     // ln 2 = 0.693147180369123816490 + 1.90821492927058770002e-10

@@ -4,16 +4,17 @@
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Stopping {
     pub max_steps: u64,
-    /// Stop when ‖∇F‖ ≤ `tolerance` · `reference`; zero never stops early.
+    /// Stop when the optimality is at most `tolerance` times that at zero parameters; zero never stops early.
     pub tolerance: f64,
-    /// ‖∇F(0)‖; None takes the norm at the start, which is the same for a start at zero.
-    pub reference: Option<f64>,
+    pub max_seconds: Option<f64>,
+    pub target_loss: Option<f64>,
+    /// Evaluations that the validation loss may fail to improve, where there is one.
+    pub patience: u64,
 }
 
 impl Stopping {
-    pub fn is_met(&self, gradient_norm: f64, first_gradient_norm: f64) -> bool {
-        let reference = self.reference.unwrap_or(first_gradient_norm);
-        self.tolerance > 0.0 && gradient_norm <= self.tolerance * reference
+    pub fn steps(max_steps: u64) -> Self {
+        Self { max_steps, tolerance: 0.0, max_seconds: None, target_loss: None, patience: u64::MAX }
     }
 }
 
@@ -22,6 +23,12 @@ impl Stopping {
 pub enum Status {
     Converged,
     MaxSteps,
+    MaxSeconds,
+    TargetLoss,
+    /// The validation loss has not improved for a while.
+    EarlyStopped,
+    /// The method finds no better point.
+    Stalled,
     /// The watcher asked to stop.
     Stopped,
     /// The value or the gradient is no longer finite.
@@ -33,6 +40,10 @@ impl Status {
         match self {
             Self::Converged => "converged",
             Self::MaxSteps => "max_steps",
+            Self::MaxSeconds => "max_seconds",
+            Self::TargetLoss => "target_loss",
+            Self::EarlyStopped => "early_stopped",
+            Self::Stalled => "stalled",
             Self::Stopped => "stopped",
             Self::Diverged => "diverged",
         }

@@ -1,4 +1,4 @@
-"""Linear models by gradient descent: least squares, logistic and softmax regression, on every core.
+"""Linear models by gradient descent: least squares, logistic regression and their kin, on every core.
 
 The map, in the order of imports (a module uses only modules above it; a test enforces it):
 
@@ -7,12 +7,17 @@ The map, in the order of imports (a module uses only modules above it; a test en
 `validation`        arrays in, checked
 `losses`            ℓ(y, z) and its derivative
 `penalties`         functions of the coefficients
-`methods`           what to do with a gradient, how far to go
+`step_sizes`        how far to go
+`methods`           what to do with a gradient
+`batches`           the rows of each mini-batch
+`design`            the design matrix in: dense or sparse
 `problem`           problem, plan, solution: the descriptions that backends share
-`backends`          ``rust`` (the compiled core), ``array`` (any namespace), ``spectrum``
+`backends`          ``rust`` (the compiled core), ``array`` (any namespace: ``objective``, ``loop``, ``line_search``)
 `result`, `plot`,   what a descent returns; its picture; its progress bar
 `progress`
-`descend`           the façade: `descend`, `loss_and_gradient`
+`choice`            ``method="auto"``: the cost model
+`setup`, `outcome`  arguments in, each checked; errors and warnings out
+`descend`           the façade: `descend`, `iterate`, `loss_and_gradient`
 `metrics`           how good a model is
 `preprocessing`     tables to matrices: one-hot, scales
 `data`              files to tables
@@ -24,7 +29,7 @@ The map, in the order of imports (a module uses only modules above it; a test en
 
 from steepest._steepest import __version__
 from steepest.backends import show_backends
-from steepest.descend import descend, loss_and_gradient
+from steepest.descend import descend, iterate, loss_and_gradient
 from steepest.errors import (
     BackendUnavailableError,
     ConvergenceWarning,
@@ -34,22 +39,46 @@ from steepest.errors import (
     ModelFileError,
     SteepestError,
 )
+from steepest.losses import Huber, LogLoss, Mse, Poisson, SquaredHinge
+from steepest.methods import Adam, GradientDescent, Lbfgs, Momentum, Nesterov, Newton, StochasticGradientDescent
 from steepest.problem import StepInfo
-from steepest.result import Fit, History
+from steepest.result import Fit, History, Step
+from steepest.step_sizes import Armijo, Auto, BarzilaiBorwein, Constant, Cosine, Exponential, InverseScaling
 
 __all__ = [
+    "Adam",
+    "Armijo",
+    "Auto",
     "BackendUnavailableError",
+    "BarzilaiBorwein",
+    "Constant",
     "ConvergenceWarning",
+    "Cosine",
     "DivergenceError",
+    "Exponential",
     "Fit",
+    "GradientDescent",
     "History",
+    "Huber",
     "InputError",
+    "InverseScaling",
+    "Lbfgs",
+    "LogLoss",
     "MissingPackageError",
     "ModelFileError",
+    "Momentum",
+    "Mse",
+    "Nesterov",
+    "Newton",
+    "Poisson",
+    "SquaredHinge",
     "SteepestError",
+    "Step",
     "StepInfo",
+    "StochasticGradientDescent",
     "__version__",
     "descend",
+    "iterate",
     "loss_and_gradient",
     "show_backends",
 ]

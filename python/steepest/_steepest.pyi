@@ -16,7 +16,9 @@ def read(design: Any, n_threads: int) -> float: ...
 def curvature(problem: Any, n_threads: int) -> float: ...
 def minimise(
     problem: Any,
+    validation: Any,
     plan: Any,
     start: NDArray[np.float64],
-    callback: Callable[[int, float, float, float, float], object] | None,
+    state: dict[str, NDArray[np.float64]],
+    callback: Callable[[int, float, float, float, float, float], object] | None,
 ) -> dict[str, Any]: ...

@@ -1,42 +1,55 @@
-"""The façade: descend, and look at the objective."""
+"""The façade: descend, step by step if you like, and look at the objective."""
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from steepest.backends import get_backend, thread_count
-from steepest.errors import ConvergenceWarning, DivergenceError, InputError
-from steepest.methods import METHODS
-from steepest.problem import STATUSES, Callback, Plan, Problem, Solution, make_problem
-from steepest.result import Fit, History
-from steepest.validation import check_finite, flag, integer, known, number, rate
+from steepest.design import check_finite
+from steepest.errors import InputError
+from steepest.outcome import check_outcome
+from steepest.problem import STATUSES, Callback, Solution, make_problem
+from steepest.result import Fit, History, Step
+from steepest.setup import Setup, set_up
+from steepest.validation import flag
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import ArrayLike
 
-    from steepest.backends import Backend
-
-STRATEGIES = ("auto", "stream")
+    from steepest.losses import Loss
+    from steepest.methods import Method
+    from steepest.step_sizes import StepSize
 
 
 def descend(
     X: ArrayLike,
     y: ArrayLike,
     *,
-    loss: str = "mse",
+    loss: str | Loss = "mse",
     alpha: float = 0.0,
+    l1_ratio: float = 0.0,
     fit_intercept: bool = True,
     sample_weight: ArrayLike | None = None,
+    offset: ArrayLike | None = None,
     classes: ArrayLike | None = None,
-    method: str = "gd",
-    learning_rate: float | str = "auto",
+    method: str | Method = "gd",
+    learning_rate: float | str | StepSize = "auto",
+    batch_size: int | None = None,
     n_steps: int = 1000,
     tol: float = 0.0,
+    max_seconds: float | None = None,
+    target_loss: float | None = None,
+    eval_set: tuple[ArrayLike, ArrayLike] | None = None,
+    validation_fraction: float | None = None,
+    patience: int = 10,
     start: Fit | tuple[ArrayLike, ArrayLike] | None = None,
+    precondition: bool | str = "auto",
+    random_state: int = 0,
     backend: str = "auto",
     strategy: str = "auto",
     n_threads: int | None = None,
@@ -45,37 +58,68 @@ def descend(
 ) -> Fit:
     r"""Train a linear model by gradient descent, literally.
 
-    Minimises :math:`F(W, b) = \sum_i s_i \ell(y_i, W x_i + b) / \sum_i s_i + \frac{\alpha}{2} \|W\|^2`. With a number
-    as `learning_rate` and no `tol` it makes exactly `n_steps` steps of that size; nothing is rescaled behind your back.
+    Minimises :math:`F(W, b) = \sum_i s_i \ell(y_i, W x_i + b + o_i) / \sum_i s_i
+    + \alpha (\rho \|W\|_1 + \frac{1 - \rho}{2} \|W\|^2)`. With ``method="gd"``, a number as `learning_rate` and no `tol`
+    it makes exactly `n_steps` steps of that size; nothing is rescaled behind your back.
 
     Parameters
     ----------
-    X : array_like, (n_samples, n_features) or (n_samples,)
-        float32 or float64, contiguous by rows or by columns, is used in place; anything else is converted once. Do not
-        write to it during the call. Its type is that of the computation: `y` and the weights are rounded to it.
-    y : array_like, (n_samples,)
-        Numbers for ``"mse"``, class labels of any type for ``"log_loss"``.
-    loss : {"mse", "log_loss"}
-        Or an alias: ``"squared_error"``, ``"cross_entropy"``. More than two classes make it softmax regression.
+    X : array_like or sparse, (n_samples, n_features) or (n_samples,)
+        float32 or float64, contiguous by rows or by columns, is used in place, and so is a CSR matrix with int32 or
+        int64 indices; anything else is converted once. Do not write to it during the call. Its type is that of the
+        computation: `y`, the weights and the offset are rounded to it.
+    y : array_like, (n_samples,) or (n_samples, k)
+        Numbers for ``"mse"`` (k ≥ 2 columns: as many targets) and ``"huber"``, counts ≥ 0 for ``"poisson"``, class
+        labels of any type for ``"log_loss"`` (or k ≥ 2 columns of probabilities) and, two of them, ``"squared_hinge"``.
+    loss : {"mse", "log_loss", "huber", "poisson", "squared_hinge"} or a loss
+        Or an alias: ``"squared_error"``, ``"cross_entropy"``; or a description: ``st.Huber(delta=2.0)``. More than two
+        classes make ``"log_loss"`` softmax regression.
     alpha : float ≥ 0
-        Strength of the L2 penalty; the intercept is not penalised.
+        Strength of the penalty; the intercept is not penalised.
+    l1_ratio : float in [0, 1]
+        ρ: 0 is ridge, 1 is lasso.
     fit_intercept : bool
         Whether there is a b.
     sample_weight : array_like, (n_samples,), optional
         None negative, not all zero. Weight 2 is the same as the row twice.
+    offset : array_like, (n_samples,) or (n_samples, k), optional
+        A known part o of the scores, such as the logarithm of an exposure.
     classes : array_like, optional
         All labels in their order, where `y` may hold only some of them; default: those in `y`, sorted.
-    method : {"gd"}
-        Plain gradient descent.
-    learning_rate : float > 0 or "auto"
-        The step size η in w ← w − η ∇F(w). ``"auto"`` is 1/L, where L bounds the curvature of F: the loss never rises,
-        and of all fixed steps it has the best guaranteed rate. Beyond 2/L a quadratic diverges.
+    method : {"gd", "momentum", "nesterov", "adam", "sgd", "lbfgs", "newton", "auto"} or a method
+        Or a description: ``st.Momentum(momentum=0.8)``. ``"auto"`` picks newton, lbfgs, nesterov or sgd by a cost model
+        (`steepest.choice`); `Fit.reason` says why. ``"lbfgs"`` and ``"newton"`` take no `l1_ratio`.
+    learning_rate : float > 0, "auto", "armijo", "barzilai_borwein" or a rule
+        The step size η in w ← w − η ∇F(w), or a rule for it: ``st.Cosine(0.1, n_steps=500)``. ``"auto"`` is 1/L, where L
+        bounds the curvature of F, halved where F bends more than that; for ``"adam"`` 0.1 / √(1 + k); for ``"sgd"`` safe
+        for the average row, and slowly falling. ``"lbfgs"`` and ``"newton"`` search for their own.
+    batch_size : int ≥ 1, optional
+        Rows of a mini-batch, for ``"sgd"`` (default 256) and ``"adam"`` (default: all).
     n_steps : int ≥ 0
-        Steps at the most.
+        Steps at the most; mini-batch methods count batches.
     tol : float ≥ 0
-        Stop when ‖∇F‖ is at most `tol` times its value at zero parameters; 0 never stops early.
+        Stop when the norm of the proximal gradient mapping w − prox(w − ∇f(w)), which is ‖∇F‖ without an ℓ1 part, is at
+        most `tol` times what it is at zero parameters, where a descent starts by default. 0 never stops early.
+    max_seconds : float > 0, optional
+        Stop after the first evaluation that is later than this.
+    target_loss : float, optional
+        Stop when F is at most this.
+    eval_set : (X, y), optional
+        Validation data. Its average loss, without penalty, is recorded before every step; the parameters that were best
+        by it are returned, and the descent ends when `patience` evaluations in a row were not better.
+    validation_fraction : float in (0, 1), optional
+        Draw such a share of the rows as the validation data instead (a copy), by `random_state`.
+    patience : int ≥ 1
+        See `eval_set`.
     start : Fit or (coef, intercept), optional
-        Where to begin; zero by default.
+        Where to begin; zero by default. A `Fit` of the same problem by the same method is gone on with as if it had
+        never stopped: k steps and then m are k + m, bit for bit.
+    precondition : bool or "auto"
+        Descend in variables for which the columns of X have mean zero and deviation one. Neither X nor the problem
+        changes: the penalty and the optimum stay those of your units, sparse data stays sparse. ``"auto"`` does it for
+        ``method="auto"`` only. `gradient_norm` is then in these variables.
+    random_state : int ≥ 0
+        Seed of the mini-batches and of `validation_fraction`.
     backend : {"auto", "rust", "numpy", "cupy"}
         What computes. Never replaced by another one silently.
     strategy : {"auto", "stream"}
@@ -83,8 +127,8 @@ def descend(
     n_threads : int ≥ 1, optional
         Default: STEEPEST_NUM_THREADS, OMP_NUM_THREADS, or all cores. The result has the same bits for any number.
     callback : callable, optional
-        Called before every step as ``callback(info)``, with `info.step`, `info.loss`, `info.gradient_norm`,
-        `info.step_size`, `info.seconds`; a true answer stops there.
+        Called before every step, or every epoch of mini-batches, as ``callback(info)``, with `info.step`, `info.loss`,
+        `info.gradient_norm`, `info.step_size`, `info.seconds`, `info.validation_loss`; a true answer stops there.
     progress : bool
         Show a bar with step, loss and gradient norm.
 
@@ -118,56 +162,47 @@ def descend(
     >>> fit.history.loss[:2]
     array([21.   ,  0.535])
     """
-    engine = get_backend(backend)
-    known("strategy", strategy, STRATEGIES)
-    problem = make_problem(
-        X,
-        y,
-        loss=loss,
-        alpha=alpha,
-        fit_intercept=fit_intercept,
-        sample_weight=sample_weight,
-        classes=classes,
-    )
-    plan = Plan(
-        method=known("method", method, METHODS),
-        learning_rate=rate(learning_rate),
-        n_steps=integer("n_steps", n_steps, least=0),
-        tol=number("tol", tol, least=0.0),
-        reference=None,
-        n_threads=thread_count(n_threads),
-    )
-    origin = _start(problem, start)
-    if plan.tol > 0 and origin.any():
-        _, gradient = engine.value_and_gradient(problem, np.zeros_like(origin), plan.n_threads)
-        plan = replace(plan, reference=float(np.linalg.norm(gradient)))
+    options = {name: value for name, value in locals().items() if name not in {"X", "y", "callback", "progress"}}
+    setup = set_up(X, y, **options)
     if callback is not None and not callable(callback):
         raise InputError(f"callback: expected a callable or None; got {callback!r}")
     if flag("progress", progress):
         from steepest.progress import watched
 
-        with watched(plan.n_steps, callback) as watching:
-            solution = engine.minimise(problem, plan, origin, watching)
+        with watched(setup.plan.n_steps, callback) as watching:
+            solution = _minimise(setup, watching)
     else:
-        solution = engine.minimise(problem, plan, origin, callback)
-    _check_outcome(engine, problem, plan, solution)
+        solution = _minimise(setup, callback)
+    check_outcome(setup.engine, setup.problem, setup.plan, solution)
+    return _fit(setup, solution)
+
+
+def _minimise(setup: Setup, callback: Callback | None) -> Solution:
+    return setup.engine.minimise(setup.problem, setup.validation, setup.plan, setup.start, setup.state, callback)
+
+
+def _fit(setup: Setup, solution: Solution) -> Fit:
+    problem = setup.problem
     coef, intercept = problem.unflatten(solution.parameters)
-    n_made = len(solution.history["loss"])
     return Fit(
         coef=coef,
         intercept=intercept,
         loss=solution.loss,
         gradient_norm=solution.gradient_norm,
-        n_steps=n_made,
+        validation_loss=None if setup.validation is None else solution.validation_loss,
+        n_steps=solution.n_steps,
         status=solution.status,
         message=STATUSES[solution.status],
-        history=History(step=np.arange(n_made), **solution.history),
+        history=History(**solution.history),
         classes=problem.classes,
         loss_name=problem.loss.name,
-        backend=engine.name,
-        method=plan.method,
+        backend=setup.engine.name,
+        method=setup.plan.method.name,
+        reason=setup.reason,
         strategy="stream",
         parameters=solution.parameters,
+        state=solution.state,
+        recipe=setup.recipe,
     )
 
 
@@ -177,9 +212,11 @@ def loss_and_gradient(
     coef: ArrayLike,
     intercept: ArrayLike = 0.0,
     *,
-    loss: str = "mse",
+    loss: str | Loss = "mse",
     alpha: float = 0.0,
+    l1_ratio: float = 0.0,
     sample_weight: ArrayLike | None = None,
+    offset: ArrayLike | None = None,
     classes: ArrayLike | None = None,
     backend: str = "auto",
     n_threads: int | None = None,
@@ -188,11 +225,11 @@ def loss_and_gradient(
 
     Parameters
     ----------
-    X, y, loss, alpha, sample_weight, backend, n_threads
+    X, y, loss, alpha, l1_ratio, sample_weight, offset, backend, n_threads
         As in `descend`.
-    coef : array_like, (n_features,) or (n_classes, n_features)
+    coef : array_like, (n_features,) or (k, n_features)
         Coefficients.
-    intercept : float or array_like, (n_classes,)
+    intercept : float or array_like, (k,)
         Intercept.
     classes : array_like, optional
         All labels in their order, where `y` may hold only some of them; default: those in `y`, sorted.
@@ -202,8 +239,8 @@ def loss_and_gradient(
     value : float
         F(coef, intercept).
     coef_gradient : ndarray of float64
-        ∂F/∂coef, shape of `coef`.
-    intercept_gradient : float or ndarray of float64, (n_classes,)
+        ∂F/∂coef, shape of `coef`; an ℓ1 part, which has no derivative at zero, is left to its proximal map.
+    intercept_gradient : float or ndarray of float64, (k,)
         ∂F/∂intercept.
 
     Raises
@@ -223,8 +260,10 @@ def loss_and_gradient(
         y,
         loss=loss,
         alpha=alpha,
+        l1_ratio=l1_ratio,
         fit_intercept=True,
         sample_weight=sample_weight,
+        offset=offset,
         classes=classes,
     )
     parameters = problem.flatten(coef, intercept)
@@ -238,95 +277,72 @@ def loss_and_gradient(
     return value, coef_gradient, intercept_gradient
 
 
-def _start(problem: Problem, start: Fit | tuple[Any, Any] | None) -> Any:
-    if start is None:
-        return problem.flatten(np.zeros(problem.coef_shape), 0.0)
-    if isinstance(start, Fit):
-        if (start.loss_name, _listed(start.classes)) != (problem.loss.name, _listed(problem.classes)):
-            raise InputError(
-                f"start: expected a fit of loss {problem.loss.name!r} with classes {_listed(problem.classes)}; "
-                f"got one of {start.loss_name!r} with classes {_listed(start.classes)}"
-            )
-        # In full precision, so that going on is the same as never having stopped.
-        if start.coef.shape == problem.coef_shape and len(start.parameters) == problem.n_parameters:
-            return start.parameters
-        start = (start.coef, start.intercept)
-    if isinstance(start, tuple) and len(start) == 2:  # noqa: PLR2004
-        try:
-            return problem.flatten(*start)
-        except InputError as error:
-            raise InputError(f"start: {error}") from None
-    raise InputError(f"start: expected a Fit or a tuple (coef, intercept); got {start!r}")
+def iterate(X: ArrayLike, y: ArrayLike, *, n_steps: int = 1000, **options: Any) -> Iterator[Step]:
+    """Descend one step at a time: a loop to look into, for teaching and notebooks.
+
+    The steps are those of `descend`, bit for bit; each costs one evaluation more.
+
+    Parameters
+    ----------
+    X, y
+        As in `descend`.
+    n_steps : int ≥ 0
+        Steps at the most.
+    **options
+        Those of `descend` that say what to minimise and how, and `tol`, `max_seconds` excepted: leave the loop when you
+        have seen enough.
+
+    Yields
+    ------
+    Step
+        Before the first step and after each: `step`, `loss`, `gradient_norm`, `step_size` of the step that led here,
+        `coef`, `intercept`.
+
+    Raises
+    ------
+    InputError, DivergenceError, BackendUnavailableError
+        As `descend`.
+
+    Examples
+    --------
+    >>> import steepest as st
+    >>> for step in st.iterate([0.0, 1.0, 2.0], [1.0, 3.0, 5.0], learning_rate=0.25, n_steps=3):
+    ...     print(step.step, round(step.loss, 4), step.coef.round(2))
+    0 11.6667 [0.]
+    1 0.4375 [2.17]
+    2 0.0755 [1.94]
+    3 0.025 [2.09]
+    """
+    strange = sorted(set(options) - _iterate_options())
+    if strange:
+        raise InputError(f"iterate: {strange[0]!r} is not one of its options: {', '.join(sorted(_iterate_options()))}")
+    setup = set_up(X, y, **{**_defaults(), **options, "n_steps": n_steps})
+    return _steps(setup)
 
 
-def _listed(classes: Any) -> str:
-    return "none" if classes is None else str(classes.tolist())
-
-
-def _check_outcome(engine: Backend, problem: Problem, plan: Plan, solution: Solution) -> None:
-    """Raise or warn where the descent did not end as its caller must expect."""
-    if solution.status == "diverged":
-        # A cell that is not finite ends the first pass this way, so no pass of its own need look for it.
-        check_finite(problem.design)
-        raise _divergence(engine, problem, plan, solution)
-    losses = solution.history["loss"]
-    if len(losses) and solution.history["step_size"][-1] == 0:
-        raise _divergence(engine, problem, plan, solution)
-    if len(losses) and solution.loss > losses[0] + _rounding(problem, losses[0]):
-        size = solution.history["step_size"][-1]
-        warnings.warn(
-            f"the loss rose from {losses[0]:.6g} to {solution.loss:.6g}: a step size of {size:.6g} is too large "
-            f"here; the largest safe one is {_safe_step_size(engine, problem, plan):.6g} (learning_rate='auto')",
-            ConvergenceWarning,
-            stacklevel=3,
-        )
-    elif plan.tol > 0 and solution.status == "max_steps":
-        first = solution.history["gradient_norm"][0] if len(losses) else solution.gradient_norm
-        share = solution.gradient_norm / (first if plan.reference is None else plan.reference)
-        warnings.warn(
-            f"not converged after {plan.n_steps} steps: the gradient norm is {solution.gradient_norm:.3g}, "
-            f"{share:.3g} of that at zero, and tol is {plan.tol:g}; "
-            "raise n_steps, bring the columns of X to a similar scale, or accept a larger tol",
-            ConvergenceWarning,
-            stacklevel=3,
-        )
-
-
-def _rounding(problem: Problem, loss: float) -> float:
-    """Return how far rounding alone may lift the loss: sums over a block in the type of X."""
-    return float(64 * np.finfo(problem.design.dtype).eps * abs(loss))
-
-
-def _divergence(engine: Backend, problem: Problem, plan: Plan, solution: Solution) -> DivergenceError:
-    sizes = solution.history["step_size"]
-    step, size = len(sizes), float(sizes[-1]) if len(sizes) else 0.0
-    dtype = problem.design.dtype
-    if step == 0:
-        return DivergenceError(
-            f"the loss at the start is beyond the range of {dtype}; bring start, X and y to a smaller scale",
-            step=0,
-            step_size=0.0,
-            safe_step_size=0.0,
-        )
-    safe = _safe_step_size(engine, problem, plan)
-    if not 0 < safe < np.inf:
-        return DivergenceError(
-            f"no step size is safe: the curvature of the objective is beyond the range of {dtype}; "
-            "bring the columns of X to a scale near 1",
-            step=step,
-            step_size=size,
-            safe_step_size=0.0,
-        )
-    return DivergenceError(
-        f"the loss left the finite numbers after step {step} with step size {size:.6g}; "
-        f"the largest safe step size is {safe:.6g} (learning_rate='auto' takes it)",
-        step=step,
-        step_size=size,
-        safe_step_size=safe,
+def _steps(setup: Setup) -> Iterator[Step]:
+    n_steps, step, size = setup.plan.n_steps, 0, float("nan")
+    one = replace(setup.plan, n_steps=1)
+    solution = setup.engine.minimise(
+        setup.problem, None, replace(one, n_steps=0), setup.start, setup.state, callback=None
     )
+    while True:
+        check_outcome(setup.engine, setup.problem, replace(setup.plan, tol=0.0), solution)
+        coef, intercept = setup.problem.unflatten(solution.parameters)
+        yield Step(step, solution.loss, solution.gradient_norm, size, coef, intercept)
+        if step == n_steps:
+            return
+        start, state = (setup.start, setup.state) if step == 0 else (solution.parameters, solution.state)
+        solution = setup.engine.minimise(setup.problem, None, one, start, state, callback=None)
+        if solution.n_steps == 0 and solution.status != "diverged":
+            return
+        step, size = step + 1, float(solution.history["step_size"][-1])
 
 
-def _safe_step_size(engine: Backend, problem: Problem, plan: Plan) -> float:
-    curvature = engine.curvature(problem, plan.n_threads)
-    with np.errstate(all="ignore"):
-        return float(1 / np.float64(curvature))
+def _defaults() -> dict[str, Any]:
+    defaults = dict(descend.__kwdefaults__ or {})
+    return {name: value for name, value in defaults.items() if name not in {"callback", "progress"}}
+
+
+def _iterate_options() -> set[str]:
+    return set(_defaults()) - {"n_steps", "max_seconds", "eval_set", "validation_fraction", "patience", "target_loss"}

@@ -1,56 +1,397 @@
-"""Methods: what to do with a gradient. And step sizes: how far to go.
+"""Methods: what to do with a gradient.
 
-The portable form; the fast form of each is in ``src/method`` and ``src/step.rs``.
+Each is a frozen description with its portable form; the fast form is in ``src/method``. Pass one where a method is asked
+for: ``method=st.StochasticGradientDescent(batch_size=64)``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+
+from steepest.errors import InputError
+from steepest.step_sizes import SEARCHES, Auto, StepSize, as_step_size
+from steepest.validation import flag, integer, known, number
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    #: (parameters, size) → argmin_v ½ ‖v − parameters‖² / size + rough part; the size may differ between parameters.
+    Prox = Callable[[Any, Any], Any]
+
+DEFAULT_BATCH = 256
+#: Adam divides by the size of the gradient, so curvature says nothing about its steps.
+ADAM_RATE = 0.1
+
 
 class Method(Protocol):
-    """An optimiser's own part of a step; the loop does the rest."""
+    """A frozen description of a method."""
 
     name: ClassVar[str]
+    takes_l1: ClassVar[bool]
+    """Whether it can minimise a penalty with an ℓ1 part."""
+    takes_learning_rate: ClassVar[bool]
+    """Whether it can make steps of a given size."""
 
-    def advance(self, point: Any, gradient: Any, step_size: float) -> Any:
-        """Return the place where the next gradient will be taken."""
+    @property
+    def settings(self) -> dict[str, float]:
+        """The numbers of the method, by name; None is 0."""
+
+    def fitted_to(self, n_samples: int) -> Self:
+        """Return the description with what depends on the number of rows filled in and checked."""
+
+
+class Update(Protocol):
+    """A method of first order in its portable form; it has a memory, so each descent has its own."""
+
+    def see(self, xp: Any, gradient: Any) -> None:
+        """Learn a gradient, once a step, before any target."""
+
+    def target(self, xp: Any, point: Any, gradient: Any, size: float, prox: Prox) -> Any:
+        """Return where a step of this size leads."""
+
+    def commit(self, point: Any) -> None:
+        """Know that the last target is taken, from `point`."""
+
+    def save(self) -> dict[str, Any]:
+        """Return what the update must remember to go on."""
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from what was remembered."""
+
+
+class _Described:
+    takes_l1: ClassVar[bool] = True
+    takes_learning_rate: ClassVar[bool] = True
+
+    @property
+    def settings(self) -> dict[str, float]:
+        """The numbers of the method, by name; None is 0."""
+        return {name: float(value or 0) for name, value in asdict(self).items()}  # type: ignore[call-overload]
+
+    def fitted_to(self, n_samples: int) -> Self:  # noqa: ARG002
+        """Return the description as it is: nothing depends on the number of rows."""
+        return self
 
 
 @dataclass(frozen=True)
-class GradientDescent:
+class GradientDescent(_Described):
     """Gradient descent.
 
-    step       w ← w − η ∇F(w)
+    step       w ← prox(w − η ∇f(w))
     rate       F(wₖ) − F* ≤ ‖w₀ − w*‖² / (2 η k) for η ≤ 1/L
     """
 
     name: ClassVar[str] = "gd"
 
-    def advance(self, point: Any, gradient: Any, step_size: float) -> Any:
-        """Return w − η ∇F(w)."""
-        return point - step_size * gradient
+    def update(self) -> Update:
+        """Return the update with nothing to remember yet."""
+        return _Gradient()
 
 
-METHODS: dict[str, type[GradientDescent]] = {"gd": GradientDescent}
+class _Gradient:
+    def see(self, xp: Any, gradient: Any) -> None:
+        pass
+
+    def target(self, xp: Any, point: Any, gradient: Any, size: float, prox: Prox) -> Any:  # noqa: ARG002
+        return prox(point - size * gradient, size)
+
+    def commit(self, point: Any) -> None:
+        pass
+
+    def save(self) -> dict[str, Any]:
+        return {}
+
+    def load(self, state: dict[str, Any]) -> None:
+        pass
 
 
-def step_size_rule(learning_rate: float | None, curvature: Callable[[], float]) -> Callable[[], float]:
-    """Return a function that gives the size of each step: `learning_rate`, or 1/L where it is None.
+def _check_momentum(momentum: object) -> None:
+    if number("momentum", momentum, least=0.0) >= 1:
+        raise InputError(f"momentum: expected a number in [0, 1); got {momentum!r}")
 
-    `curvature` is asked for L at the first step. A function without curvature is constant: any step will do.
+
+@dataclass(frozen=True)
+class Momentum(_Described):
+    """Heavy ball: every step goes on with a share of the last one.
+
+    step       w ← prox(w − η ∇f(w) + β (w − w₋)), with w₋ the point before
+    settings   momentum β in [0, 1)
     """
-    size = learning_rate
 
-    def following() -> float:
-        nonlocal size
-        if size is None:
-            bound = curvature()
-            size = 1 / bound if bound > 0 else 1.0
-        return size
+    momentum: float = 0.9
+    name: ClassVar[str] = "momentum"
 
-    return following
+    def __post_init__(self) -> None:
+        _check_momentum(self.momentum)
+
+    def update(self) -> Update:
+        """Return the update with nothing to remember yet."""
+        return _HeavyBall(self.momentum)
+
+
+class _HeavyBall:
+    """The last move is added inside the proximal map.
+
+    A velocity made of gradients would be multiplied by 1 / (1 − β) where it settles, the map's threshold would not.
+    """
+
+    def __init__(self, momentum: float) -> None:
+        self.momentum = momentum
+        self.before: Any = None
+
+    def see(self, xp: Any, gradient: Any) -> None:
+        pass
+
+    def target(self, xp: Any, point: Any, gradient: Any, size: float, prox: Prox) -> Any:  # noqa: ARG002
+        before = point if self.before is None else self.before
+        return prox(point - size * gradient + self.momentum * (point - before), size)
+
+    def commit(self, point: Any) -> None:
+        self.before = point
+
+    def save(self) -> dict[str, Any]:
+        return {} if self.before is None else {"previous": self.before}
+
+    def load(self, state: dict[str, Any]) -> None:
+        self.before = state.get("previous")
+
+
+@dataclass(frozen=True)
+class Nesterov(_Described):
+    """Accelerated proximal gradient (FISTA) with adaptive restart.
+
+    step       x₊ = prox(y − η ∇f(y)),  y₊ = x₊ + (t − 1) / t₊ · (x₊ − x),  t₊ = ½ (1 + √(1 + 4 t²))
+    restart    t = 1 wherever ⟨y − x₊, x₊ − x⟩ > 0: momentum leads uphill
+    rate       F(xₖ) − F* ≤ 2 ‖w₀ − w*‖² / (η (k + 1)²) for η ≤ 1/L, until the first restart
+
+    The descent is at y, where the gradients are, so that a step is one pass.
+    """
+
+    name: ClassVar[str] = "nesterov"
+
+    def update(self) -> Update:
+        """Return the update with nothing to remember yet."""
+        return _Accelerated()
+
+
+class _Accelerated:
+    def __init__(self) -> None:
+        self.t, self.x = 1.0, None
+        self.following: tuple[float, Any] = (1.0, None)
+
+    def see(self, xp: Any, gradient: Any) -> None:
+        pass
+
+    def target(self, xp: Any, point: Any, gradient: Any, size: float, prox: Prox) -> Any:
+        x = point if self.x is None else self.x
+        new = prox(point - size * gradient, size)
+        t = 1.0 if float(xp.sum((point - new) * (new - x))) > 0 else self.t
+        following = 0.5 * (1.0 + (1.0 + 4.0 * t * t) ** 0.5)
+        self.following = following, new
+        return new + (t - 1.0) / following * (new - x)
+
+    def commit(self, point: Any) -> None:  # noqa: ARG002
+        self.t, self.x = self.following
+
+    def save(self) -> dict[str, Any]:
+        return {"t": [self.t]} if self.x is None else {"t": [self.t], "previous": self.x}
+
+    def load(self, state: dict[str, Any]) -> None:
+        self.t, self.x = float(state.get("t", [1.0])[0]), state.get("previous")
+
+
+def _fitted_batch(batch_size: int, n_samples: int) -> int:
+    if batch_size > n_samples:
+        raise InputError(f"batch_size: expected at most the number of rows, {n_samples}; got {batch_size}")
+    return batch_size
+
+
+@dataclass(frozen=True)
+class Adam(_Described):
+    """Adam: each parameter has a step size of its own, from running means of its gradient and of its square.
+
+    step       w ← prox(w − η m̂ / (√v̂ + ε)), the proximal map in the metric of these step sizes
+    settings   beta1, beta2 in [0, 1) for the means m and v; epsilon > 0; batch_size for mini-batches, None for all rows
+    source     Kingma and Ba, arXiv 1412.6980, algorithm 1; the proximal map is added
+    """
+
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    batch_size: int | None = None
+    replacement: bool = False
+    name: ClassVar[str] = "adam"
+
+    def __post_init__(self) -> None:
+        for name in ("beta1", "beta2"):
+            if number(name, getattr(self, name), least=0.0) >= 1:
+                raise InputError(f"{name}: expected a number in [0, 1); got {getattr(self, name)!r}")
+        number("epsilon", self.epsilon, above=0.0)
+        flag("replacement", self.replacement)
+        if self.batch_size is not None:
+            integer("batch_size", self.batch_size, least=1)
+
+    def fitted_to(self, n_samples: int) -> Self:
+        """Return the description, checked against the number of rows."""
+        if self.batch_size is not None:
+            _fitted_batch(self.batch_size, n_samples)
+        return self
+
+    def update(self) -> Update:
+        """Return the update with nothing to remember yet."""
+        return _Moments(self)
+
+
+class _Moments:
+    def __init__(self, adam: Adam) -> None:
+        self.adam = adam
+        self.n_seen = 0
+        self.mean: Any = 0.0
+        self.square: Any = 0.0
+
+    def see(self, xp: Any, gradient: Any) -> None:  # noqa: ARG002
+        beta1, beta2 = self.adam.beta1, self.adam.beta2
+        self.n_seen += 1
+        self.mean = beta1 * self.mean + (1 - beta1) * gradient
+        self.square = beta2 * self.square + (1 - beta2) * (gradient * gradient)
+
+    def target(self, xp: Any, point: Any, gradient: Any, size: float, prox: Prox) -> Any:  # noqa: ARG002
+        square_bias, mean_bias = (1 - beta**self.n_seen for beta in (self.adam.beta2, self.adam.beta1))
+        own_size = size / (xp.sqrt(self.square / square_bias) + self.adam.epsilon)
+        return prox(point - own_size * (self.mean / mean_bias), own_size)
+
+    def commit(self, point: Any) -> None:
+        pass
+
+    def save(self) -> dict[str, Any]:
+        if not self.n_seen:
+            return {}
+        return {"n_seen": [self.n_seen], "mean": self.mean, "square": self.square}
+
+    def load(self, state: dict[str, Any]) -> None:
+        if "n_seen" in state:
+            self.n_seen = int(state["n_seen"][0])
+            self.mean, self.square = state["mean"], state["square"]
+
+
+@dataclass(frozen=True)
+class StochasticGradientDescent(_Described):
+    """Heavy ball with the gradient of a few rows at a time: many cheap steps a pass over the data.
+
+    step       w ← prox(w − η g(w) + β (w − w₋)), g the gradient of the batch, weighted so that it is unbiased
+    settings   momentum β in [0, 1); batch_size rows a step (default 256, or all there are); replacement
+    batches    blocks of up to 16 neighbouring rows. Without replacement every epoch has each row once, in an order of
+               blocks that is drawn anew; with it, each block of each batch is drawn from all. If rows are sorted, and
+               more than a block at a time is alike, shuffle them first.
+
+    The full objective is evaluated, recorded and tested for convergence after every epoch, at the cost of one pass.
+    """
+
+    momentum: float = 0.9
+    batch_size: int | None = None
+    replacement: bool = False
+    name: ClassVar[str] = "sgd"
+
+    def __post_init__(self) -> None:
+        _check_momentum(self.momentum)
+        flag("replacement", self.replacement)
+        if self.batch_size is not None:
+            integer("batch_size", self.batch_size, least=1)
+
+    def fitted_to(self, n_samples: int) -> Self:
+        """Return the description with the batch filled in, checked against the number of rows."""
+        if self.batch_size is None:
+            return replace(self, batch_size=min(DEFAULT_BATCH, n_samples))
+        _fitted_batch(self.batch_size, n_samples)
+        return self
+
+    def update(self) -> Update:
+        """Return the update with nothing to remember yet."""
+        return _HeavyBall(self.momentum)
+
+
+@dataclass(frozen=True)
+class Lbfgs(_Described):
+    """L-BFGS: a Newton direction from the last `memory` moves and changes of gradient.
+
+    step       w ← w − t H ∇F(w), H the inverse Hessian that the memory suggests
+    search     Wolfe's conditions on t; the full step is tried by a pass that also gives the next gradient, all further
+               trials read scores that are known, not X: one pass a step, two where the full step is not good enough
+    source     Nocedal and Wright, Numerical Optimization, algorithms 7.4 and 7.5
+    """
+
+    memory: int = 10
+    name: ClassVar[str] = "lbfgs"
+    takes_l1: ClassVar[bool] = False
+    takes_learning_rate: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        integer("memory", self.memory, least=1)
+
+
+@dataclass(frozen=True)
+class Newton(_Described):
+    """Newton's method: the Hessian by a weighted Gram matrix, its Cholesky factor, and a line search.
+
+    step       w ← w − t (∇²F(w) + τ I)⁻¹ ∇F(w), τ = 0 where the Hessian is positive definite, else as little as it takes
+    cost       two passes and n d² multiplications a step; memory for a matrix of (width · (d + 1))² numbers
+    """
+
+    name: ClassVar[str] = "newton"
+    takes_l1: ClassVar[bool] = False
+    takes_learning_rate: ClassVar[bool] = False
+
+
+METHODS: dict[str, type[Method]] = {
+    "gd": GradientDescent,
+    "momentum": Momentum,
+    "nesterov": Nesterov,
+    "adam": Adam,
+    "sgd": StochasticGradientDescent,
+    "lbfgs": Lbfgs,
+    "newton": Newton,
+}
+#: Methods that take a batch_size.
+MINI_BATCH = ("adam", "sgd")
+
+
+def as_method(given: str | Method, n_samples: int, batch_size: int | None) -> Method:
+    """Return the method that `given` names, or is, for this many rows; `batch_size` where it takes one."""
+    if isinstance(given, tuple(METHODS.values())):
+        method = given
+    else:
+        method = METHODS[known("method", given, METHODS)]()
+    if batch_size is not None:
+        integer("batch_size", batch_size, least=1)
+        if not isinstance(method, (Adam, StochasticGradientDescent)):
+            raise InputError(
+                f"batch_size: method {method.name!r} uses all rows at every step; "
+                f"methods with mini-batches: {', '.join(MINI_BATCH)}"
+            )
+        method = replace(method, batch_size=batch_size)
+    return method.fitted_to(n_samples)
+
+
+def check_penalty(method: Method, l1: float) -> None:
+    """Raise an error that names the methods that can, if this one cannot minimise an ℓ1 part."""
+    if l1 > 0 and not method.takes_l1:
+        able = [name for name, kind in METHODS.items() if kind.takes_l1]
+        raise InputError(
+            f"l1_ratio: method {method.name!r} needs a smooth penalty, l1_ratio=0; "
+            f"methods that take an ℓ1 part: auto, {', '.join(able)}"
+        )
+
+
+def matching_step_size(method: Method, learning_rate: Any) -> StepSize:
+    """Return the rule for step sizes, if the method can follow it."""
+    step_size = as_step_size(learning_rate)
+    if not method.takes_learning_rate and not isinstance(step_size, Auto):
+        able = [name for name, kind in METHODS.items() if kind.takes_learning_rate]
+        raise InputError(
+            f"learning_rate: method {method.name!r} searches for its own step sizes, learning_rate='auto'; "
+            f"methods that take one: {', '.join(able)}"
+        )
+    if isinstance(step_size, SEARCHES) and not isinstance(method, GradientDescent):
+        raise InputError(f"learning_rate: {step_size.name!r} is for method 'gd'; got method {method.name!r}")
+    return step_size

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from steepest.design import Csr, as_design
 from steepest.errors import InputError
-from steepest.losses import Loss, loss_type
-from steepest.penalties import L2
-from steepest.validation import as_design, as_numbers, as_weights, flag, number
+from steepest.losses import Loss, as_loss
+from steepest.penalties import ElasticNet
+from steepest.validation import as_numbers, as_table, as_vector, as_weights, flag
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from steepest.methods import Method
+    from steepest.step_sizes import StepSize
+
+    State = dict[str, NDArray[np.float64]]
 
 
 class StepInfo(NamedTuple):
@@ -24,10 +30,12 @@ class StepInfo(NamedTuple):
     loss: float
     gradient_norm: float
     step_size: float
+    """The size that the step tries first."""
     seconds: float
+    validation_loss: float = np.nan
 
 
-#: Asked before every step; true stops there.
+#: Asked before every recorded step; true stops there.
 Callback = Callable[[StepInfo], object]
 
 
@@ -35,32 +43,40 @@ Callback = Callable[[StepInfo], object]
 class Problem:
     """The objective in full: data, loss, penalty.
 
-    F(W, b) = Σᵢ sᵢ ℓ(yᵢ, W xᵢ + b) / Σᵢ sᵢ + penalty(W)
+    F(W, b) = Σᵢ sᵢ ℓ(yᵢ, W xᵢ + b + offsetᵢ) / Σᵢ sᵢ + penalty(W)
     """
 
-    design: NDArray[Any]
-    """X, (n_samples, n_features), float32 or float64, contiguous by rows or by columns."""
+    design: NDArray[Any] | Csr
+    """X, (n_samples, n_features), float32 or float64, contiguous by rows or by columns, or sparse."""
     targets: NDArray[Any]
-    """(n_samples,), dtype of X."""
+    """(n_samples,), or (n_samples, width) by rows; dtype of X."""
     sample_weight: NDArray[Any] | None
     """(n_samples,), dtype of X; None is all ones."""
+    offset: NDArray[Any] | None
+    """(n_samples,), or (n_samples, width) by rows; dtype of X."""
     loss: Loss
-    penalty: L2
+    penalty: ElasticNet
     fit_intercept: bool
+    precondition: bool
+    """Whether a descent works on columns of mean zero and deviation one: a change of variables, not of the problem."""
     classes: NDArray[Any] | None
     """The labels that the class numbers in `targets` stand for."""
 
     @property
+    def n_samples(self) -> int:
+        """Number of rows."""
+        return int(self.design.shape[0])
+
+    @property
     def coef_shape(self) -> tuple[int, ...]:
-        """(n_features,), or (n_classes, n_features) where a row has several scores."""
-        d = self.design.shape[1]
+        """(n_features,), or (width, n_features) where a row has several scores."""
+        d = int(self.design.shape[1])
         return (d,) if self.loss.width == 1 else (self.loss.width, d)
 
     @property
     def n_coef(self) -> int:
         """Number of coefficients."""
-        n_features: int = self.design.shape[1]
-        return self.loss.width * n_features
+        return self.loss.width * int(self.design.shape[1])
 
     @property
     def n_parameters(self) -> int:
@@ -87,7 +103,7 @@ class Problem:
         return flat
 
     def unflatten(self, parameters: NDArray[np.float64]) -> tuple[NDArray[Any], Any]:
-        """Return coef (`coef_shape`) and intercept (float, or (n_classes,)), in the dtype of X."""
+        """Return coef (`coef_shape`) and intercept (float, or (width,)), in the dtype of X."""
         dtype = self.design.dtype
         coef = parameters[: self.n_coef].reshape(self.coef_shape).astype(dtype)
         intercept = parameters[self.n_coef :].astype(dtype)
@@ -100,15 +116,17 @@ class Problem:
 class Plan:
     """How to descend."""
 
-    method: str
-    learning_rate: float | None
-    """None is 1/L."""
+    method: Method
+    step_size: StepSize
     n_steps: int
     tol: float
-    """Stop when ‖∇F‖ ≤ tol · reference; zero never stops early."""
-    reference: float | None
-    """‖∇F(0)‖; None takes the norm at the start, which is the same for a start at zero."""
+    """Stop when the optimality is at most tol times that at zero parameters; zero never stops early."""
     n_threads: int
+    max_seconds: float | None = None
+    target_loss: float | None = None
+    patience: int = 2**62
+    """Evaluations that the validation loss may fail to improve."""
+    seed: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,16 +137,24 @@ class Solution:
     """Flat, as `Problem.flatten` makes them."""
     loss: float
     gradient_norm: float
+    validation_loss: float
+    n_steps: int
     status: str
     """A key of `STATUSES`."""
-    history: dict[str, NDArray[np.float64]]
-    """loss, gradient_norm, step_size, seconds: one entry a step that was made."""
+    history: dict[str, NDArray[Any]]
+    """step, loss, gradient_norm, step_size, seconds, validation_loss: one entry an evaluation before a step."""
+    state: State = field(default_factory=dict)
+    """What the method must remember to go on, and the point in the variables that the descent worked on."""
 
 
 #: How a descent can end, and the sentence for it.
 STATUSES = {
     "converged": "the gradient norm reached the tolerance",
     "max_steps": "all steps were made",
+    "max_seconds": "the time was up",
+    "target_loss": "the loss reached its target",
+    "early_stopped": "the validation loss stopped improving; the best parameters were kept",
+    "stalled": "no step lowers the loss any further: this is as far as rounding lets it go",
     "stopped": "the callback asked to stop",
     "diverged": "the loss or its gradient is no longer finite",
 }
@@ -138,26 +164,69 @@ def make_problem(
     X: Any,
     y: Any,
     *,
-    loss: str,
+    loss: str | Loss,
     alpha: float,
     fit_intercept: bool,
+    l1_ratio: float = 0.0,
     sample_weight: Any = None,
+    offset: Any = None,
     classes: Any = None,
+    precondition: bool = False,
 ) -> Problem:
     """Check the user's arguments, one by one, and put them together. X is not copied if a backend can read it."""
-    chosen = loss_type(loss)
+    chosen = as_loss(loss)
     design = as_design(X)
-    n, dtype = len(design), design.dtype
+    n, dtype = design.shape[0], design.dtype
     if y is None:
         raise InputError("y: expected targets; got None")
     prepared, targets, labels = chosen.prepare(y, n, dtype, classes)
-    weights = None if sample_weight is None else as_weights(sample_weight, n, dtype)
     return Problem(
         design=design,
         targets=targets,
-        sample_weight=weights,
+        sample_weight=None if sample_weight is None else as_weights(sample_weight, n, dtype),
+        offset=None if offset is None else _as_offset(offset, n, dtype, prepared.width),
         loss=prepared,
-        penalty=L2(number("alpha", alpha, least=0.0)),
+        penalty=ElasticNet.from_ratio(alpha, l1_ratio),
         fit_intercept=flag("fit_intercept", fit_intercept),
+        precondition=precondition,
         classes=labels,
     )
+
+
+def _as_offset(offset: Any, n_samples: int, dtype: Any, width: int) -> NDArray[Any]:
+    if width == 1:
+        return as_vector("offset", offset, n_samples, dtype)
+    return as_table("offset", offset, n_samples, dtype, width)
+
+
+def make_validation(problem: Problem, eval_set: Any) -> Problem:
+    """Return the user's validation data as a problem with the loss of `problem` and no penalty."""
+    if not isinstance(eval_set, (tuple, list)) or len(eval_set) != 2:  # noqa: PLR2004
+        raise InputError(f"eval_set: expected a pair (X, y); got {type(eval_set).__name__}")
+    try:
+        design = as_design(eval_set[0])
+        if design.shape[1] != problem.design.shape[1]:
+            raise InputError(f"X: expected {problem.design.shape[1]} columns; got {design.shape[1]}")
+        design = _cast(design, problem.design.dtype)
+        prepared, targets, _ = problem.loss.prepare(eval_set[1], design.shape[0], design.dtype, problem.classes)
+        if prepared.width != problem.loss.width:
+            raise InputError(f"y: expected {problem.loss.width} targets; got {prepared.width}")
+    except InputError as error:
+        raise InputError(f"eval_set: {error}") from None
+    return Problem(
+        design=design,
+        targets=targets,
+        sample_weight=None,
+        offset=None,
+        loss=prepared,
+        penalty=ElasticNet(0.0, 0.0),
+        fit_intercept=problem.fit_intercept,
+        precondition=False,
+        classes=problem.classes,
+    )
+
+
+def _cast(design: NDArray[Any] | Csr, dtype: Any) -> NDArray[Any] | Csr:
+    if isinstance(design, Csr):
+        return Csr(design.data.astype(dtype, copy=False), design.indices, design.indptr, design.shape)
+    return design.astype(dtype, copy=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
@@ -12,20 +12,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class History:
-    """What was known before each step; every array has one entry a step that was made.
+    """What was known before each step; every array has one entry a step that was made, mini-batches one an epoch.
 
     Attributes
     ----------
     step : ndarray of int64
-        0, 1, 2, …: the number of steps already made.
+        The number of steps already made: 0, 1, 2, …, or every so many for mini-batches.
     loss : ndarray of float64
         ``loss[k]`` is F after k steps, before step k + 1.
     gradient_norm : ndarray of float64
-        ‖∇F‖₂ there, over coefficients and intercept.
+        ‖∇F‖₂ there, over coefficients and intercept; with an ℓ1 part, that of the proximal gradient mapping.
     step_size : ndarray of float64
         The size of step k + 1.
     seconds : ndarray of float64
         Since the start of the descent.
+    validation_loss : ndarray of float64
+        Average loss over the validation data there; nan where there is none.
     """
 
     step: NDArray[np.int64]
@@ -33,6 +35,7 @@ class History:
     gradient_norm: NDArray[np.float64]
     step_size: NDArray[np.float64]
     seconds: NDArray[np.float64]
+    validation_loss: NDArray[np.float64]
 
     def __len__(self) -> int:
         return len(self.step)
@@ -43,6 +46,17 @@ class History:
         return f"History({len(self)} steps, loss {self.loss[0]:.6g} → {self.loss[-1]:.6g})"
 
 
+class Step(NamedTuple):
+    """Where a descent is, as `iterate` tells it."""
+
+    step: int
+    loss: float
+    gradient_norm: float
+    step_size: float
+    coef: NDArray[Any]
+    intercept: Any
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Fit:
     """A fitted linear model and how it was found.
@@ -50,17 +64,20 @@ class Fit:
     Attributes
     ----------
     coef : ndarray
-        (n_features,), or (n_classes, n_features) for more than two classes; in the units and dtype of X.
+        (n_features,), or (k, n_features) for k targets or more than two classes; in the units and dtype of X.
     intercept : numpy scalar or ndarray
-        One number, or (n_classes,); 0 where none was fitted.
+        One number, or (k,); 0 where none was fitted.
     loss : float
         F at `coef` and `intercept`, penalty included.
     gradient_norm : float
         ‖∇F‖₂ there.
+    validation_loss : float or None
+        The average loss over the validation data there, if there was any.
     n_steps : int
         Steps made.
-    status : {"converged", "max_steps", "stopped"}
-        How the descent ended; `message` has the sentence.
+    status : str
+        A key of `steepest.problem.STATUSES`: "converged", "max_steps", "max_seconds", "target_loss", "early_stopped",
+        "stalled", "stopped". How the descent ended; `message` has the sentence.
     converged : bool
         Whether the tolerance that was asked for was reached.
     history : History
@@ -69,14 +86,19 @@ class Fit:
         The labels, in the order of the class numbers.
     backend, method, strategy : str
         What did it.
+    reason : str
+        Why this method.
     parameters : ndarray of float64
         Coefficients by rows, then the intercept if one was fitted: what a descent that starts here goes on from.
+    state, recipe
+        What a descent of the same recipe must remember to go on as if it had never stopped.
     """
 
     coef: NDArray[Any]
     intercept: Any
     loss: float
     gradient_norm: float
+    validation_loss: float | None
     n_steps: int
     status: str
     message: str
@@ -85,8 +107,11 @@ class Fit:
     loss_name: str
     backend: str
     method: str
+    reason: str
     strategy: str
     parameters: NDArray[np.float64]
+    state: dict[str, NDArray[np.float64]]
+    recipe: tuple[Any, ...]
 
     @property
     def converged(self) -> bool:

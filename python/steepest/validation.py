@@ -13,14 +13,16 @@ from steepest.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
-SCAN_ROWS = 1 << 16
 MOST = 2**63 - 1
 #: Weights between this and its inverse are taken as they are.
 SMALL = 1e-6
 #: The share of their standard deviation that numbers may lose when they are rounded to the type of X.
 MOST_LOST = 1e-3
+#: By how much the sum of a row of probabilities may miss one.
+MOST_OFF_ONE = 1e-5
+LEAST_CLASSES = 2
 
 
 def known(name: str, given: object, choices: Iterable[str]) -> str:
@@ -45,15 +47,6 @@ def number(name: str, given: object, *, least: float = -np.inf, above: float = -
         if np.isfinite(value) and value >= least and value > above:
             return value
     raise InputError(f"{name}: expected {expected}; got {reprlib.repr(given)}")
-
-
-def rate(given: object) -> float | None:
-    """Return a learning rate as a float, or None for ``"auto"``."""
-    if given == "auto":
-        return None
-    if isinstance(given, str):
-        raise InputError(f"learning_rate: expected 'auto' or a number > 0; got {given!r}")
-    return number("learning_rate", given, above=0.0)
 
 
 def _as_float(given: Any) -> float:
@@ -95,7 +88,7 @@ def as_numbers(name: str, given: Any) -> NDArray[Any]:
     if array.dtype.kind == "O":
         array = _from_objects(name, array)
     if array.dtype.kind not in "fiub":
-        where = f" ({_cell(name, (0,) * array.ndim)} is {array.flat[0]!r})" if array.size else ""
+        where = f" ({cell(name, (0,) * array.ndim)} is {array.flat[0]!r})" if array.size else ""
         raise InputError(f"{name}: expected numbers; got dtype {array.dtype}{where}")
     single = array.dtype.kind == "f" and array.dtype.itemsize <= np.dtype(np.float32).itemsize
     return np.require(array, dtype=np.float32 if single else np.float64, requirements="A")
@@ -105,26 +98,13 @@ def _from_objects(name: str, array: NDArray[Any]) -> NDArray[Any]:
     for index, value in np.ndenumerate(array):
         real = isinstance(value, (int, float, np.number, np.bool_)) and not isinstance(value, np.complexfloating)
         if not real or (isinstance(value, int) and np.isinf(_as_float(value))):
-            raise InputError(f"{name}: expected numbers; {_cell(name, index)} is {reprlib.repr(value)}")
+            raise InputError(f"{name}: expected numbers; {cell(name, index)} is {reprlib.repr(value)}")
     return array.astype(np.float64)
 
 
-def _cell(name: str, index: tuple[int, ...]) -> str:
+def cell(name: str, index: tuple[int, ...]) -> str:
+    """Return what the user calls an entry."""
     return f"{name}[{', '.join(map(str, index))}]" if index else name
-
-
-def as_design(X: Any) -> NDArray[Any]:
-    """Return X as (n_samples, n_features), contiguous by rows or by columns. One dimension is one feature."""
-    array = as_numbers("X", X)
-    if array.ndim == 1:
-        array = array[:, np.newaxis]
-    if array.ndim != 2:  # noqa: PLR2004
-        raise InputError(f"X: expected shape (n_samples, n_features); got {array.shape}")
-    if 0 in array.shape:
-        raise InputError(f"X: expected at least one row and one column; got shape {array.shape}")
-    if array.flags.c_contiguous or array.flags.f_contiguous:
-        return array
-    return np.ascontiguousarray(array)
 
 
 def as_vector(name: str, given: Any, n_samples: int, dtype: Any) -> NDArray[Any]:
@@ -133,16 +113,33 @@ def as_vector(name: str, given: Any, n_samples: int, dtype: Any) -> NDArray[Any]
     if array.shape != (n_samples,):
         hint = f"; {name}.ravel() makes it flat" if array.size == n_samples else ""
         raise InputError(f"{name}: expected shape ({n_samples},); got {array.shape}{hint}")
+    return _rounded(name, array, dtype)
+
+
+def as_table(name: str, given: Any, n_samples: int, dtype: Any, width: int | None = None) -> NDArray[Any]:
+    """Return `given` as (n_samples, width) of `dtype`, by rows, every entry finite; width at least two."""
+    array = as_numbers(name, given)
+    fits = array.ndim == 2 and array.shape[1] > 1 and width in {None, array.shape[1]}  # noqa: PLR2004
+    if not fits or len(array) != n_samples:
+        expected = "width ≥ 2" if width is None else str(width)
+        raise InputError(f"{name}: expected shape ({n_samples}, {expected}); got {array.shape}")
+    return _rounded(name, array, dtype)
+
+
+def _rounded(name: str, array: NDArray[Any], dtype: Any) -> NDArray[Any]:
+    """Return finite numbers as `dtype`, if that loses little of what tells them apart."""
     finite = np.isfinite(array)
     if not finite.all():
-        row = int(np.argmin(finite))
-        raise InputError(f"{name}: expected finite numbers; {name}[{row}] is {array[row]}")
+        place = tuple(int(i) for i in np.argwhere(~finite)[0])
+        raise InputError(f"{name}: expected finite numbers; {cell(name, place)} is {array[place]}")
     with np.errstate(over="ignore"):
         rounded = np.ascontiguousarray(array, dtype=dtype)
         lost, spread = np.abs(rounded - array), array.std() if array.size else 0.0
     if not np.isfinite(lost).all():
-        row = int(np.argmin(np.isfinite(lost)))
-        raise InputError(f"{name}: {name}[{row}] is {array[row]}, beyond the {rounded.dtype} of X; pass X as float64")
+        place = tuple(int(i) for i in np.argwhere(~np.isfinite(lost))[0])
+        raise InputError(
+            f"{name}: {cell(name, place)} is {array[place]}, beyond the {rounded.dtype} of X; pass X as float64"
+        )
     if spread > 0 and lost.max() > MOST_LOST * spread:
         raise InputError(
             f"{name}: rounding it to the {rounded.dtype} of X would lose {lost.max() / spread:.1g} of its standard "
@@ -166,15 +163,79 @@ def as_weights(given: Any, n_samples: int, dtype: Any) -> NDArray[Any]:
     return weights.astype(dtype)
 
 
-def check_finite(X: NDArray[Any], names: list[str] | None = None) -> None:
-    """Raise an error that names the first row and column of X that is not finite, if there is one."""
-    for start in range(0, len(X), SCAN_ROWS):
-        finite = np.isfinite(X[start : start + SCAN_ROWS])
-        if not finite.all():
-            row, column = (int(i) for i in np.argwhere(~finite)[0])
-            value = X[start + row, column]
-            called = f" (column {names[column]!r})" if names else ""
+def as_labels(name: str, given: ArrayLike, length: int | None = None) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return class labels as an array of one dimension, and the different ones sorted."""
+    if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
+        raise InputError(f"{name}: expected no masked entries; fill or drop them first")
+    try:
+        labels = np.asarray(given)
+        found = np.unique(labels)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name}: expected labels of one type; {error}") from error
+    if labels.ndim != 1 or len(labels) != (len(labels) if length is None else length):
+        expected = "(n_classes,)" if length is None else f"({length},)"
+        raise InputError(f"{name}: expected shape {expected}; got {labels.shape}")
+    if labels.dtype.kind == "U" and isinstance(given, (list, tuple)):
+        # NumPy would turn the others into text without a word.
+        other = next((label for label in given if not isinstance(label, str)), None)
+        if other is not None:
+            raise InputError(f"{name}: expected labels of one type; got text and {other!r}")
+    if labels.dtype.kind == "O":
+        hole = next((row for row, label in enumerate(labels) if isinstance(label, float) and np.isnan(label)), None)
+        if hole is not None:
+            raise InputError(f"{name}: expected a label in every row; {name}[{hole}] is nan")
+    if labels.dtype.kind == "f":
+        as_vector(name, labels, len(labels), np.float64)
+        fractional = labels != np.floor(labels)
+        if fractional.any():
+            row = int(np.argmax(fractional))
             raise InputError(
-                f"X: expected finite numbers; X[{start + row}, {column}]{called} is {value}; "
-                "drop or fill such cells first"
+                f"{name}: expected class labels for loss 'log_loss'; {name}[{row}] is {labels[row]}; "
+                "loss='mse' predicts numbers"
             )
+    return labels, found
+
+
+def class_numbers(
+    y: ArrayLike, n_samples: int, classes: ArrayLike | None, *, most: float = np.inf
+) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Return the number of each row's class, counted from 0, and the labels in their order, two of them at least."""
+    labels, found = as_labels("y", y, n_samples)
+    if classes is None:
+        order = found
+        if len(found) < LEAST_CLASSES:
+            raise InputError(f"y: expected at least two classes; every label is {found.tolist()[0]!r}")
+    else:
+        order = as_classes(classes)
+        strange = found[~np.isin(found, order)]
+        if strange.size:
+            raise InputError(f"y: expected labels among {order.tolist()}; got {strange.tolist()[0]!r}")
+    if len(order) > most:
+        raise InputError(
+            f"y: expected at most {most:g} classes for this loss; got {len(order)}; loss='log_loss' takes any number"
+        )
+    sorter = np.argsort(order)
+    return sorter[np.searchsorted(order, labels, sorter=sorter)], order
+
+
+def as_classes(classes: ArrayLike) -> NDArray[Any]:
+    """Return different labels, two of them at least, in the order given."""
+    order, different = as_labels("classes", classes)
+    if len(order) < LEAST_CLASSES or len(different) < len(order):
+        raise InputError(f"classes: expected at least two different labels; got {order.tolist()}")
+    return order
+
+
+def as_probabilities(y: Any, n_samples: int, dtype: Any) -> NDArray[Any]:
+    """Return rows of probabilities, (n_samples, n_classes): none negative, each row with the sum one."""
+    rows = as_table("y", y, n_samples, dtype)
+    if rows.min() < 0:
+        row, column = (int(i) for i in np.argwhere(rows < 0)[0])
+        raise InputError(f"y: expected no negative probability; y[{row}, {column}] is {rows[row, column]}")
+    off = np.abs(rows.sum(axis=1, dtype=np.float64) - 1)
+    if off.max() > MOST_OFF_ONE:
+        row = int(np.argmax(off))
+        raise InputError(
+            f"y: expected rows of probabilities that sum to 1; y[{row}] sums to {rows[row].sum(dtype=np.float64):g}"
+        )
+    return rows

@@ -4,7 +4,8 @@ use super::Design;
 use crate::error::{Error, expect_length};
 use crate::lanes::{add_row_dots, add_rows, add_scaled, dot, vectorized};
 use crate::real::Real;
-use faer::{Accum, MatMut, MatRef, Par, linalg::matmul::matmul};
+use faer::linalg::matmul::triangular::{BlockStructure, matmul as triangular_matmul};
+use faer::{Accum, Mat, MatMut, MatRef, Par, linalg::matmul::matmul};
 use std::ops::Range;
 
 /// A block of this size stays in the second level of cache while it is read twice; of 32, 64 and 128 KiB the best.
@@ -79,6 +80,19 @@ impl<T: Real> Design<T> for RowMajor<'_, T> {
             add_gradient_rows(x, residual, gradient);
         }
     }
+
+    fn add_gram(&self, rows: Range<usize>, weights: &[T], gram: &mut [T]) {
+        let x = MatRef::from_row_major_slice(self.block(rows.clone()), rows.len(), self.n_features);
+        add_weighted_gram(x, weights, gram);
+    }
+
+    fn add_squares(&self, rows: Range<usize>, weights: &[T], center: &[T], squares: &mut [T]) {
+        for (row, &weight) in self.block(rows).chunks_exact(self.n_features).zip(weights) {
+            for ((square, &x), &center) in squares.iter_mut().zip(row).zip(center) {
+                *square += weight * (x - center) * (x - center);
+            }
+        }
+    }
 }
 
 /// Fortran order: each column is contiguous.
@@ -136,6 +150,18 @@ impl<T: Real> Design<T> for ColumnMajor<'_, T> {
             add_gradient_rows(self.block(rows), residual, gradient);
         }
     }
+
+    fn add_gram(&self, rows: Range<usize>, weights: &[T], gram: &mut [T]) {
+        add_weighted_gram(self.block(rows), weights, gram);
+    }
+
+    fn add_squares(&self, rows: Range<usize>, weights: &[T], center: &[T], squares: &mut [T]) {
+        for ((column, square), &center) in self.data.chunks_exact(self.n_rows).zip(squares).zip(center) {
+            for (&x, &weight) in column[rows.clone()].iter().zip(weights) {
+                *square += weight * (x - center) * (x - center);
+            }
+        }
+    }
 }
 
 /// scores ← scores + x · coefᵀ for several score columns, by the library's matrix product on this thread.
@@ -152,6 +178,15 @@ fn add_gradient_rows<T: Real>(x: MatRef<'_, T>, residual: &[T], gradient: &mut [
     let residual = MatRef::from_row_major_slice(residual, x.nrows(), width);
     let gradient = MatMut::from_row_major_slice_mut(gradient, width, x.ncols());
     matmul(gradient, Accum::Add, residual.transpose(), x, T::ONE, Par::Seq);
+}
+
+/// gram ← gram + xᵀ diag(weights) x, its lower triangle.
+fn add_weighted_gram<T: Real>(x: MatRef<'_, T>, weights: &[T], gram: &mut [T]) {
+    let d = x.ncols();
+    let weighted = Mat::from_fn(x.nrows(), d, |i, j| weights[i] * x[(i, j)]);
+    let gram = MatMut::from_row_major_slice_mut(gram, d, d);
+    let (lower, whole) = (BlockStructure::TriangularLower, BlockStructure::Rectangular);
+    triangular_matmul(gram, lower, Accum::Add, x.transpose(), whole, &weighted, whole, T::ONE, Par::Seq);
 }
 
 #[cfg(test)]
@@ -188,6 +223,18 @@ mod tests {
                         let exact: f64 = (0..d).map(|j| x[i * d + j] * coef[k * d + j]).sum();
                         prop_assert_eq!(scores[(i - start) * width + k], 1.0 + exact);
                     }
+                }
+                let weights: Vec<f64> = part.iter().copied().take(n - start).collect();
+                let (mut gram, mut squares) = (vec![1.0; d * d], vec![1.0; d]);
+                design.add_gram(start..n, &weights, &mut gram);
+                design.add_squares(start..n, &weights, &coef[..d], &mut squares);
+                for j in 0..d {
+                    for k in 0..=j {
+                        let exact: f64 = (start..n).map(|i| weights[i - start] * x[i * d + j] * x[i * d + k]).sum();
+                        prop_assert_eq!(gram[j * d + k], 1.0 + exact);
+                    }
+                    let square = |i: usize| weights[i - start] * (x[i * d + j] - coef[j]).powi(2);
+                    prop_assert_eq!(squares[j], 1.0 + (start..n).map(square).sum::<f64>());
                 }
                 for k in 0..width {
                     for j in 0..d {

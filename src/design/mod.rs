@@ -1,24 +1,45 @@
-//! The design matrix: two verbs on a range of rows. Optimisers never learn how it is stored.
+//! The design matrix: verbs on a range of rows. Optimisers never learn how it is stored.
 
+mod csr;
 mod dense;
 
+pub use csr::{Csr, Index};
 pub use dense::{ColumnMajor, RowMajor};
 
 use crate::real::Real;
 use std::ops::Range;
 
-/// X, n rows by d features.
+/// Rows after which sums in the data's own type are added to those in `f64`.
+const FLUSH_ROWS: usize = 256;
+
+/// X, n rows by d features. The first two verbs are all that a gradient needs.
 pub trait Design<T: Real>: Sync {
     fn n_rows(&self) -> usize;
     fn n_features(&self) -> usize;
 
     /// Rows of a block that, with `width` scores a row, stays in a core's cache between the two verbs. Depends on the
-    /// shape only.
+    /// shape, and on the number of entries that are stored, only.
     fn block_rows(&self, width: usize) -> usize;
+
+    /// Rows after which sums in the data's own type are added to those in `f64`.
+    fn flush_rows(&self) -> usize {
+        FLUSH_ROWS
+    }
+
+    /// Entries that are stored: what a pass has to read.
+    fn n_entries(&self) -> usize {
+        self.n_rows().saturating_mul(self.n_features())
+    }
 
     /// scores ← scores + X[rows] · coefᵀ, with coef width × d and scores rows × width.
     fn add_scores(&self, rows: Range<usize>, coef: &[T], scores: &mut [T]);
 
     /// gradient ← gradient + residualᵀ · X[rows], with residual rows × width and gradient width × d.
     fn add_gradient(&self, rows: Range<usize>, residual: &[T], gradient: &mut [T]);
+
+    /// gram ← gram + X[rows]ᵀ diag(weights) X[rows], the lower triangle of a d × d matrix.
+    fn add_gram(&self, rows: Range<usize>, weights: &[T], gram: &mut [T]);
+
+    /// squares[j] ← squares[j] + Σ_row weights[row] (X[row, j] − center[j])².
+    fn add_squares(&self, rows: Range<usize>, weights: &[T], center: &[T], squares: &mut [T]);
 }

@@ -1,12 +1,13 @@
-use super::Method;
+use super::Update;
+use crate::objective::Objective;
 
-/// w ← w − η ∇F(w)
+/// w ← prox(w − η ∇f(w))
 pub struct GradientDescent;
 
-impl Method for GradientDescent {
-    fn advance(&mut self, point: &mut [f64], gradient: &[f64], step_size: f64) {
-        for (parameter, slope) in point.iter_mut().zip(gradient) {
-            *parameter -= step_size * slope;
-        }
+impl Update for GradientDescent {
+    fn target(&mut self, from: &[f64], gradient: &[f64], size: f64, objective: &dyn Objective, to: &mut Vec<f64>) {
+        to.clear();
+        to.extend(from.iter().zip(gradient).map(|(w, slope)| w - size * slope));
+        objective.prox(to, &|_| size);
     }
 }

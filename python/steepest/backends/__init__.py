@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from steepest.problem import Callback, Plan, Problem, Solution
+    from steepest.problem import Callback, Plan, Problem, Solution, State
 
 
 class Backend(Protocol):
@@ -39,11 +39,13 @@ class Backend(Protocol):
     def minimise(
         self,
         problem: Problem,
+        validation: Problem | None,
         plan: Plan,
         start: NDArray[np.float64],
+        state: State,
         callback: Callback | None,
     ) -> Solution:
-        """Descend from flat parameters `start`."""
+        """Descend from flat parameters `start`, or go on from the `state` of a former descent of the same problem."""
 
 
 #: Names that can be asked for, and what each is.

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from steepest.problem import State
+
 
 class RustBackend:
     """The compiled core, on the cores of this machine."""
@@ -24,20 +26,22 @@ class RustBackend:
     def value_and_gradient(
         self, problem: Problem, parameters: NDArray[np.float64], n_threads: int
     ) -> tuple[float, NDArray[np.float64]]:
-        """Return F and its flat gradient."""
+        """Return F and the flat gradient of its smooth part."""
         return _steepest.value_and_gradient(problem, parameters, n_threads)
 
     def curvature(self, problem: Problem, n_threads: int) -> float:
-        """Return L with 0 ≼ ∇²F ≼ L·I."""
+        """Return L with 0 ≼ ∇²F ≼ L·I, at zero parameters if the loss has no bound."""
         return _steepest.curvature(problem, n_threads)
 
     def minimise(
         self,
         problem: Problem,
+        validation: Problem | None,
         plan: Plan,
         start: NDArray[np.float64],
+        state: State,
         callback: Callback | None,
     ) -> Solution:
         """Descend from `start`. Ctrl-C is answered within a pass; the callback runs on this thread."""
         watch = None if callback is None else lambda *fields: callback(StepInfo(*fields))
-        return Solution(**_steepest.minimise(problem, plan, start, watch))
+        return Solution(**_steepest.minimise(problem, validation, plan, start, state, watch))

@@ -1,0 +1,185 @@
+"""Search on a line, and the two methods that need it: the portable form of ``src/line_search.rs`` and its users.
+
+The first trial, the full step, is evaluated by a pass. All further trials read scores that are known, not X; one more
+pass evaluates the point that they choose.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from steepest.step_sizes import Point
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from steepest.backends.objective import ArrayObjective
+
+DECREASE = 1e-4
+SLOPE_LEFT = 0.9
+MOST_TRIALS = 60
+LONGEST = 1e10
+FIRST_DAMPING = 1e-12
+DAMPING_GROWTH = 100.0
+
+
+def evaluate(objective: ArrayObjective, parameters: Any) -> Point:
+    """Return `parameters` with value, gradient and loss there."""
+    value, gradient = objective.value_and_gradient(parameters)
+    return Point(parameters, value, gradient, value + objective.rough_value(parameters))
+
+
+def search(objective: ArrayObjective, here: Point, direction: Any) -> tuple[Point, float] | None:
+    """Return a point along `direction` that satisfies the conditions, and the step size; None if there is none."""
+    xp = objective.xp
+    slope = float(xp.sum(here.gradient * direction))
+    if not -math.inf < slope < 0:
+        return None
+    rounding = objective.rounding * abs(here.value)
+
+    def judge(t: float, value: float, slope_there: float) -> str:
+        decreases = value <= here.value + DECREASE * t * slope or (
+            value <= here.value + rounding and slope_there <= (2 * DECREASE - 1) * slope
+        )
+        if not (math.isfinite(value) and math.isfinite(slope_there) and decreases):
+            return "too long"
+        return "too short" if slope_there < SLOPE_LEFT * slope else "good"
+
+    objective.hold()
+    full = evaluate(objective, here.parameters + direction)
+    full_slope = float(xp.sum(full.gradient * direction))
+    if -slope <= rounding:
+        # No value can tell better from worse here, but gradients still can.
+        better = _norm(xp, full.gradient) < SLOPE_LEFT * _norm(xp, here.gradient)
+        return (full, 1.0) if better else None
+    verdict = judge(1.0, full.value, full_slope)
+    if verdict == "good":
+        return full, 1.0
+    t = _on_the_line(objective, judge, slope, (verdict, full_slope))
+    if t is None:
+        return None
+    chosen = evaluate(objective, here.parameters + t * direction)
+    return (chosen, t) if chosen.value <= here.value + rounding else None
+
+
+def _on_the_line(
+    objective: ArrayObjective, judge: Callable[[float, float, float], str], slope: float, full: tuple[str, float]
+) -> float | None:
+    """Bracket a good point, then narrow the bracket by the secant of the slopes, never by less than a tenth."""
+    low, low_slope = (1.0, full[1]) if full[0] == "too short" else (0.0, slope)
+    high = None if full[0] == "too short" else (1.0, full[1])
+    for _ in range(MOST_TRIALS):
+        if high is None:
+            t = 2 * low
+        else:
+            width = high[0] - low
+            rise = high[1] - low_slope
+            secant = low - low_slope * width / rise if rise else math.nan
+            t = min(max(secant, low + 0.1 * width), high[0] - 0.1 * width) if math.isfinite(secant) else low + 0.1 * width
+        if t > LONGEST:
+            return None
+        value, slope_there = objective.along(t)
+        verdict = judge(t, value, slope_there)
+        if verdict == "good":
+            return t
+        if verdict == "too short":
+            low, low_slope = t, slope_there
+        else:
+            high = t, slope_there
+    return low if low > 0 else None
+
+
+def _norm(xp: Any, vector: Any) -> float:
+    return float(xp.sum(vector * vector)) ** 0.5
+
+
+class LbfgsSteps:
+    """Steps of L-BFGS; the memory is a list of moves, changes of gradient, and their products."""
+
+    def __init__(self, memory: int) -> None:
+        self.memory = memory
+        self.pairs: list[tuple[Any, Any, float]] = []
+
+    def advance(self, objective: ArrayObjective, here: Point) -> tuple[Point, float] | None:
+        """Return the next point and its step size; None if there is no better one."""
+        xp = objective.xp
+        while True:
+            found = search(objective, here, self._direction(xp, here.gradient))
+            if found is not None:
+                break
+            if not self.pairs:
+                return None
+            # The memory misled: once more along the gradient. The line starts where scores were last kept.
+            self.pairs = []
+            here = evaluate(objective, here.parameters)
+        way, change = found[0].parameters - here.parameters, found[0].gradient - here.gradient
+        bend = float(xp.sum(way * change))
+        if bend > float(np.finfo(np.float64).eps) * _norm(xp, way) * _norm(xp, change):
+            self.pairs = [*self.pairs, (way, change, bend)][-self.memory :]
+        return found
+
+    def _direction(self, xp: Any, gradient: Any) -> Any:
+        direction, shares = -gradient, []
+        for way, change, bend in reversed(self.pairs):
+            share = float(xp.sum(way * direction)) / bend
+            direction = direction - share * change
+            shares.append(share)
+        if self.pairs:
+            _, change, bend = self.pairs[-1]
+            direction = direction * (bend / float(xp.sum(change * change)))
+        else:
+            direction = direction * (1 / max(1.0, _norm(xp, gradient)))
+        for (way, change, bend), share in zip(self.pairs, reversed(shares), strict=True):
+            direction = direction + (share - float(xp.sum(change * direction)) / bend) * way
+        return direction
+
+    def save(self) -> dict[str, Any]:
+        """Return the memory."""
+        return {
+            "moves": np.concatenate([np.asarray(way) for way, _, _ in self.pairs] or [np.empty(0)]),
+            "changes": np.concatenate([np.asarray(change) for _, change, _ in self.pairs] or [np.empty(0)]),
+        }
+
+    def load(self, state: dict[str, Any], objective: ArrayObjective) -> None:
+        """Go on with the memory of a former descent."""
+        xp, n = objective.xp, objective.n_parameters
+        moves, changes = (np.reshape(state.get(name, []), (-1, n)) for name in ("moves", "changes"))
+        pairs = [(xp.asarray(way), xp.asarray(change)) for way, change in zip(moves, changes, strict=True)]
+        self.pairs = [(way, change, float(xp.sum(way * change))) for way, change in pairs]
+
+
+class NewtonSteps:
+    """Steps of Newton's method; nothing is remembered."""
+
+    def advance(self, objective: ArrayObjective, here: Point) -> tuple[Point, float] | None:
+        """Return the next point and its step size; None if there is no better one."""
+        hessian = objective.hessian(here.parameters)
+        direction = _newton_direction(hessian, np.asarray(here.gradient))
+        return search(objective, here, objective.xp.asarray(direction))
+
+    def save(self) -> dict[str, Any]:
+        """Return nothing."""
+        return {}
+
+    def load(self, state: dict[str, Any], objective: ArrayObjective) -> None:
+        """Do nothing."""
+
+
+def _newton_direction(hessian: NDArray[np.float64], gradient: NDArray[np.float64]) -> NDArray[np.float64]:
+    largest = float(np.diag(hessian).max(initial=0.0)) or 1.0
+    damping = 0.0
+    while damping <= DAMPING_GROWTH:
+        try:
+            factor = np.linalg.cholesky(hessian + damping * largest * np.eye(len(hessian)))
+            direction = -np.linalg.solve(factor.T, np.linalg.solve(factor, gradient))
+            if np.isfinite(direction).all():
+                return direction
+        except np.linalg.LinAlgError:
+            pass
+        damping = damping * DAMPING_GROWTH if damping else FIRST_DAMPING
+    return -gradient

@@ -1,0 +1,322 @@
+"""The objective for arrays of any array-API namespace: the portable form of ``src/empirical.rs``.
+
+Products run in the dtype of X within a block of rows, sums over blocks in float64, parameters are float64: as in the
+fast core. With a scaling it is a function of other variables with the same values.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from steepest.backends.spectrum import largest_eigenvalue
+from steepest.design import Csr
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    from steepest.problem import Problem
+
+BLOCK_ROWS = 1 << 13
+#: Up to this dimension the exact spectrum of a matrix costs less than the passes of an iteration.
+SMALL_DIMENSION = 64
+#: Below this share of the mean, a deviation is only rounding.
+NEGLIGIBLE_DEVIATION = 1e-13
+
+
+class ArrayObjective:
+    """F and its derivatives, on arrays of the namespace `xp`."""
+
+    def __init__(self, problem: Problem, xp: Any) -> None:
+        self.xp = xp
+        self.loss = problem.loss
+        self.penalty = problem.penalty
+        self.fit_intercept = problem.fit_intercept
+        self.n_coef, self.n_parameters = problem.n_coef, problem.n_parameters
+        self.n_samples, self.n_features = problem.design.shape
+        self.dtype = xp.float32 if problem.design.dtype == np.float32 else xp.float64
+        sparse = isinstance(problem.design, Csr)
+        self.design = problem.design.to_scipy() if isinstance(problem.design, Csr) else xp.asarray(problem.design)
+        self.gram = _sparse_gram if sparse else _dense_gram
+        self.targets = xp.asarray(problem.targets)
+        self.offset = None if problem.offset is None else xp.asarray(problem.offset)
+        self.weights, self.total_weight = None, float(self.n_samples)
+        if problem.sample_weight is not None:
+            self.weights = xp.asarray(problem.sample_weight)
+            self.total_weight = float(problem.sample_weight.sum(dtype=np.float64))
+        self.center = xp.zeros(self.n_features, dtype=xp.float64)
+        self.scale = xp.ones(self.n_features, dtype=xp.float64)
+        self.keeps_lines = False
+        self.latest: tuple[Any, Any] = (None, None)
+        self.held: tuple[Any, Any] = (None, None)
+
+    @property
+    def rounding(self) -> float:
+        """The share of a value that rounding alone may change."""
+        return float(64 * self.xp.finfo(self.dtype).eps)
+
+    def standardise(self) -> None:
+        """Become a function of variables for which every column has mean zero and deviation one."""
+        xp = self.xp
+        total, first, second = 0.0, self.center, self.center
+        if self.fit_intercept:
+            for rows, weights in self._weighted_blocks(self.weights):
+                first = first + xp.astype(weights @ self.design[rows, :], xp.float64)
+                total += float(xp.sum(xp.astype(weights, xp.float64)))
+            self.center = first / total
+        second = self._squares(self.weights) / self.total_weight
+        deviation, size = xp.sqrt(second), xp.abs(self.center)
+        tiny = float(xp.finfo(xp.float64).smallest_normal)
+        varies = (deviation > NEGLIGIBLE_DEVIATION * size) & (deviation >= tiny)
+        self.scale = xp.where(varies, deviation, xp.where(size >= tiny, size, xp.ones_like(size)))
+
+    def same_variables(self, other: ArrayObjective) -> None:
+        """Become a function of the variables of `other`."""
+        self.center, self.scale = other.center, other.scale
+
+    def to_original(self, parameters: Any, width: int | None = None) -> Any:
+        """Return the coefficients and intercept of X as it is: w = v / s, b = c − Σ m w."""
+        coef, intercept = self._split(parameters, width)
+        coef = coef / self.scale
+        return self._joined(coef, intercept - coef @ self.center)
+
+    def to_scaled(self, parameters: Any) -> Any:
+        """Return the parameters of this function for coefficients and intercept of X as it is."""
+        coef, intercept = self._split(parameters)
+        return self._joined(coef * self.scale, intercept + coef @ self.center)
+
+    def _pull_back(self, coef_gradient: Any, intercept_gradient: Any) -> Any:
+        if self.fit_intercept:
+            coef_gradient = coef_gradient - intercept_gradient[:, None] * self.center[None, :]
+        return self._joined(coef_gradient / self.scale, intercept_gradient)
+
+    def _split(self, parameters: Any, width: int | None = None) -> tuple[Any, Any]:
+        xp, width = self.xp, width or self.loss.width
+        n_coef = width * self.n_features
+        intercept = parameters[n_coef:] if self.fit_intercept else xp.zeros(width, dtype=xp.float64)
+        return xp.reshape(parameters[:n_coef], (width, -1)), intercept
+
+    def _joined(self, coef: Any, intercept: Any) -> Any:
+        parts = [self.xp.reshape(coef, (-1,))]
+        return self.xp.concat([*parts, intercept] if self.fit_intercept else parts)
+
+    def value_and_gradient(self, parameters: Any) -> tuple[float, Any]:
+        """Return the smooth part of F and its gradient at flat float64 `parameters`."""
+        original = self.to_original(parameters)
+        losses, scores, sums = self._pass(original, self.loss.width, self._residual, self._blocks())
+        coef, _ = self._split(original)
+        penalty, slope = self.penalty.value_and_gradient(self.xp, coef)
+        if self.keeps_lines:
+            self.latest = original, self.xp.concat(scores)
+        gradient = self._pull_back(sums[0] / self.total_weight + slope, sums[1] / self.total_weight)
+        return losses / self.total_weight + float(penalty), gradient
+
+    def batch_gradient(self, parameters: Any, rows: NDArray[np.int64]) -> Any:
+        """Return an estimate of the smooth part's gradient from some of the rows, unbiased where drawn evenly."""
+        original = self.to_original(parameters)
+        _, _, sums = self._pass(original, self.loss.width, self._residual, [self.xp.asarray(rows)])
+        divisor = self.total_weight * (len(rows) / self.n_samples)
+        coef, _ = self._split(original)
+        _, slope = self.penalty.value_and_gradient(self.xp, coef)
+        return self._pull_back(sums[0] / divisor + slope, sums[1] / divisor)
+
+    def rough_value(self, parameters: Any) -> float:
+        """Return the rest of F: λ₁ ‖W‖₁."""
+        return self.penalty.rough_value(self.xp, self._split(parameters)[0] / self.scale)
+
+    def prox(self, parameters: Any, size: Any) -> Any:
+        """Return argmin_v ½ Σ (v − parameters)² / size + λ₁ ‖W(v)‖₁; `size` is a number, or one a parameter."""
+        if self.penalty.l1 == 0:
+            return parameters
+        coef, intercept = self._split(parameters)
+        sizes = self._split(size + self.xp.zeros_like(parameters))[0]
+        return self._joined(self.penalty.prox(self.xp, coef, sizes, self.scale), intercept)
+
+    def optimality(self, parameters: Any, gradient: Any) -> float:
+        """Return ‖p − prox(p − ∇f(p), 1)‖, the proximal gradient mapping; ‖∇F‖ if nothing is rough."""
+        moved = parameters - gradient
+        mapping = gradient + (moved - self.prox(moved, 1.0))
+        return float(self.xp.sum(mapping * mapping)) ** 0.5
+
+    def curvature(self, parameters: Any) -> float:
+        """Return L such that the Hessian is at most L·I: everywhere if there is such a bound, else at `parameters`."""
+        bound, weights = self._curvature_weights(parameters)
+        return bound * self._largest_second_moment(weights) + self._penalty_curvature()
+
+    def row_curvature(self, parameters: Any) -> float:
+        """Return the average over single rows of the same bound."""
+        bound, weights = self._curvature_weights(parameters)
+        rows = float(self.xp.sum(self._squares(weights) / self.scale**2))
+        if self.fit_intercept:
+            rows += self.total_weight if weights is None else float(self.xp.sum(self.xp.astype(weights, self.xp.float64)))
+        return bound * rows / self.total_weight + self._penalty_curvature()
+
+    def hessian(self, parameters: Any) -> NDArray[np.float64]:
+        """Return the Hessian of the smooth part, in NumPy."""
+        xp, width = self.xp, self.loss.width
+        coef, intercept = self._cast(self.to_original(parameters), width)
+
+        def bends(rows: Any) -> Any:
+            scores = self._flat(self._scores(rows, coef, intercept), width)
+            bend = self.loss.second_derivative(xp, self.targets[rows, ...], scores)
+            weights = 1 if self.weights is None else self.weights[rows]
+            return bend * weights if width == 1 else bend * xp.reshape(weights * xp.ones_like(bend[:, 0, 0]), (-1, 1, 1))
+
+        matrix = self._moment(bends, width)
+        penalty = np.zeros(len(matrix))
+        penalty[: self.n_coef] = np.tile(self.penalty.l2 / np.asarray(self.scale) ** 2, width)
+        return matrix + np.diag(penalty)
+
+    def hold(self) -> None:
+        """Let a line begin at the point last evaluated; the next one evaluated is its point at t = 1."""
+        self.held = self.latest
+
+    def along(self, t: float) -> tuple[float, float]:
+        """Return the smooth part's value and slope at `t` on the line. Reads no data, only scores."""
+        xp, width = self.xp, self.loss.width
+        (here, held), (there, latest) = self.held, self.latest
+        way = latest - held
+        losses, slopes = self._residual(slice(0, self.n_samples), held + t * way)
+        (from_coef, _), (to_coef, _) = self._split(here), self._split(there)
+        move = to_coef - from_coef
+        penalty, slope = self.penalty.value_and_gradient(xp, from_coef + t * move)
+        value = losses / self.total_weight + float(penalty)
+        slopes = xp.sum(xp.astype(slopes * xp.reshape(way, (-1, width)), xp.float64))
+        return value, float(slopes) / self.total_weight + float(xp.sum(slope * move))
+
+    def _residual(self, rows: Any, scores: Any) -> tuple[float, Any]:
+        """Return Σ sᵢ ℓ(yᵢ, zᵢ) and sᵢ ∂ℓ/∂z of some rows, for scores without their offset."""
+        xp, width = self.xp, self.loss.width
+        flat = self._flat(scores, width)
+        if self.offset is not None:
+            flat = flat + self.offset[rows, ...]
+        losses, slopes = self.loss.value_and_residual(xp, self.targets[rows, ...], flat)
+        slopes = xp.reshape(slopes, (-1, width))
+        if self.weights is not None:
+            weights = self.weights[rows]
+            losses, slopes = losses * weights, slopes * weights[:, None]
+        return float(xp.sum(xp.astype(losses, xp.float64))), slopes
+
+    @staticmethod
+    def _flat(scores: Any, width: int) -> Any:
+        return scores[:, 0] if width == 1 else scores
+
+    def _cast(self, parameters: Any, width: int) -> tuple[Any, Any]:
+        coef, intercept = self._split(parameters, width)
+        return self.xp.astype(coef, self.dtype), self.xp.astype(intercept, self.dtype)
+
+    def _scores(self, rows: Any, coef: Any, intercept: Any) -> Any:
+        scores = self.design[rows, :] @ coef.T
+        return scores + intercept if self.fit_intercept else scores
+
+    def _pass(
+        self, parameters: Any, width: int, rule: Callable[[Any, Any], tuple[float, Any]], blocks: Any
+    ) -> tuple[float, list[Any], tuple[Any, Any]]:
+        """Return Σ values, the scores, and Σ residualᵀ X̃ over blocks of rows."""
+        xp = self.xp
+        coef, intercept = self._cast(parameters, width)
+        value, kept = 0.0, []
+        coef_sum = xp.zeros(coef.shape, dtype=xp.float64)
+        intercept_sum = xp.zeros(width, dtype=xp.float64)
+        for rows in blocks:
+            scores = self._scores(rows, coef, intercept)
+            part, residual = rule(rows, scores)
+            value += part
+            if self.keeps_lines:
+                kept.append(scores)
+            coef_sum = coef_sum + xp.astype(residual.T @ self.design[rows, :], xp.float64)
+            intercept_sum = intercept_sum + xp.sum(xp.astype(residual, xp.float64), axis=0)
+        return value, kept, (coef_sum, intercept_sum)
+
+    def _curvature_weights(self, parameters: Any) -> tuple[float, Any]:
+        """Return what the rows weigh in a bound on the Hessian: a bound on ∂²ℓ/∂z², or its values at `parameters`."""
+        if self.loss.curvature is not None:
+            return self.loss.curvature, self.weights
+        coef, intercept = self._cast(self.to_original(parameters), 1)
+        bends = []
+        for rows in self._blocks():
+            scores = self._flat(self._scores(rows, coef, intercept), 1)
+            if self.offset is not None:
+                scores = scores + self.offset[rows]
+            bends.append(self.loss.second_derivative(self.xp, self.targets[rows], scores))
+        weights = self.xp.concat(bends)
+        return 1.0, weights if self.weights is None else weights * self.weights
+
+    def _largest_second_moment(self, weights: Any) -> float:
+        dimension = self.n_features + self.fit_intercept
+        ones = self.xp.ones(self.n_samples, dtype=self.dtype) if weights is None else weights
+        if dimension <= SMALL_DIMENSION:
+            matrix = self._moment(lambda rows: ones[rows], 1)
+            return float(np.linalg.eigvalsh(matrix)[-1]) if np.isfinite(matrix).all() else float(np.trace(matrix))
+
+        def product(v: Any) -> Any:
+            original = self.to_original(v, 1)
+            _, _, sums = self._pass(
+                original, 1, lambda rows, scores: (0.0, scores * ones[rows][:, None]), self._blocks()
+            )
+            return self._pull_back(sums[0] / self.total_weight, sums[1] / self.total_weight)
+
+        return largest_eigenvalue(self.xp, dimension, product)
+
+    def _penalty_curvature(self) -> float:
+        return self.penalty.curvature / float(self.xp.min(self.scale)) ** 2
+
+    def _squares(self, weights: Any) -> Any:
+        """Return Σ weights (x − center)² for each column."""
+        xp = self.xp
+        sums = xp.zeros(self.n_features, dtype=xp.float64)
+        center = xp.astype(self.center, self.dtype)
+        for rows, block_weights in self._weighted_blocks(weights):
+            block = self.design[rows, :]
+            if hasattr(block, "toarray"):
+                block = block.toarray()
+            sums = sums + xp.astype(block_weights @ ((block - center) ** 2), xp.float64)
+        return sums
+
+    def _moment(self, bends: Callable[[Any], Any], width: int) -> NDArray[np.float64]:
+        """Return Σᵢ bendsᵢ ⊗ x̃ᵢ x̃ᵢᵀ / Σ s in the order of the parameters, pulled back to the scaled variables."""
+        d, k = self.n_features, width
+        order = k * (d + self.fit_intercept)
+        matrix = np.zeros((order, order))
+        for rows in self._blocks():
+            weights = bends(rows)
+            block = self.design[rows, :]
+            for a, b in ((a, b) for a in range(k) for b in range(k)):
+                own = weights if k == 1 else weights[:, a, b]
+                matrix[a * d : (a + 1) * d, b * d : (b + 1) * d] += np.asarray(self.gram(block, own), dtype=np.float64)
+                if self.fit_intercept:
+                    cross = np.asarray(own @ block, dtype=np.float64)
+                    matrix[k * d + a, b * d : (b + 1) * d] += cross
+                    matrix[b * d : (b + 1) * d, k * d + a] += cross
+                    matrix[k * d + a, k * d + b] += float(self.xp.sum(self.xp.astype(own, self.xp.float64)))
+        change = self._change_of_variables(k)
+        return np.asarray(change.T @ matrix @ change / self.total_weight)
+
+    def _change_of_variables(self, width: int) -> NDArray[np.float64]:
+        """Return the matrix that takes scaled parameters to those of X as it is."""
+        d, center, scale = self.n_features, np.asarray(self.center), np.asarray(self.scale)
+        matrix = np.diag(np.concatenate([np.tile(1 / scale, width), np.ones(width * self.fit_intercept)]))
+        if self.fit_intercept:
+            for k in range(width):
+                matrix[width * d + k, k * d : (k + 1) * d] = -center / scale
+        return matrix
+
+    def _weighted_blocks(self, weights: Any) -> Iterator[tuple[slice, Any]]:
+        for rows in self._blocks():
+            ones = self.xp.ones(rows.stop - rows.start, dtype=self.dtype) if weights is None else weights[rows]
+            yield rows, ones
+
+    def _blocks(self) -> Iterator[slice]:
+        for start in range(0, self.n_samples, BLOCK_ROWS):
+            yield slice(start, min(start + BLOCK_ROWS, self.n_samples))
+
+
+def _dense_gram(block: Any, weights: Any) -> Any:
+    return (block.T * weights) @ block
+
+
+def _sparse_gram(block: Any, weights: Any) -> Any:
+    return (block.T.multiply(weights) @ block).toarray()

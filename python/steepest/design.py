@@ -1,0 +1,113 @@
+"""The design matrix in: dense or sparse, as every backend can read it, or an error that names the culprit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from steepest.errors import InputError, MissingPackageError
+from steepest.validation import as_numbers, cell
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SCAN_ROWS = 1 << 16
+
+
+@dataclass(frozen=True, eq=False)
+class Csr:
+    """A sparse matrix by compressed rows: row i holds ``data[indptr[i]:indptr[i + 1]]`` in the columns `indices` names.
+
+    Indices may be unsorted; the same column twice in a row counts as the sum.
+    """
+
+    data: NDArray[Any]
+    """float32 or float64."""
+    indices: NDArray[Any]
+    indptr: NDArray[Any]
+    """Both int32 or both int64."""
+    shape: tuple[int, int]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the entries."""
+        return self.data.dtype
+
+    def take(self, rows: Any) -> Csr:
+        """Return some of the rows, copied."""
+        return _as_csr(self.to_scipy()[rows])
+
+    def to_scipy(self) -> Any:
+        """Return the same matrix, not copied, for SciPy; an error if its structure is broken."""
+        try:
+            from scipy.sparse import csr_array
+        except ImportError as error:
+            raise MissingPackageError("sparse X needs SciPy here: pip install scipy") from error
+        try:
+            matrix = csr_array((self.data, self.indices, self.indptr), shape=self.shape)
+            matrix.check_format(full_check=True)
+        except ValueError as error:
+            raise InputError(f"X: the sparse matrix is broken: {error}") from error
+        return matrix
+
+
+def as_design(X: Any) -> NDArray[Any] | Csr:
+    """Return X as (n_samples, n_features): contiguous by rows or by columns, or sparse. One dimension is one feature."""
+    if hasattr(X, "tocsr"):
+        return _checked_shape(_as_csr(X.tocsr()))
+    array = as_numbers("X", X)
+    if array.ndim == 1:
+        array = array[:, np.newaxis]
+    if array.ndim != 2:  # noqa: PLR2004
+        raise InputError(f"X: expected shape (n_samples, n_features); got {array.shape}")
+    _checked_shape(array)
+    if array.flags.c_contiguous or array.flags.f_contiguous:
+        return array
+    return np.ascontiguousarray(array)
+
+
+def _checked_shape(design: Any) -> Any:
+    if 0 in design.shape:
+        raise InputError(f"X: expected at least one row and one column; got shape {design.shape}")
+    return design
+
+
+def _as_csr(matrix: Any) -> Csr:
+    narrow = matrix.indices.dtype == matrix.indptr.dtype == np.int32
+    index = np.int32 if narrow else np.int64
+    return Csr(
+        data=np.ascontiguousarray(as_numbers("X.data", matrix.data)),
+        indices=np.ascontiguousarray(matrix.indices, dtype=index),
+        indptr=np.ascontiguousarray(matrix.indptr, dtype=index),
+        shape=(int(matrix.shape[0]), int(matrix.shape[1])),
+    )
+
+
+def take_rows(design: NDArray[Any] | Csr, rows: Any) -> NDArray[Any] | Csr:
+    """Return some of the rows of a design matrix, copied."""
+    return design.take(rows) if isinstance(design, Csr) else np.ascontiguousarray(design[rows])
+
+
+def check_finite(design: NDArray[Any] | Csr, names: list[str] | None = None) -> None:
+    """Raise an error that names the first row and column of X that is not finite, if there is one."""
+    if isinstance(design, Csr):
+        finite = np.isfinite(design.data)
+        if not finite.all():
+            entry = int(np.argmin(finite))
+            row = int(np.searchsorted(design.indptr, entry, side="right")) - 1
+            _not_finite((row, int(design.indices[entry])), design.data[entry], names)
+        return
+    for start in range(0, len(design), SCAN_ROWS):
+        finite = np.isfinite(design[start : start + SCAN_ROWS])
+        if not finite.all():
+            row, column = (int(i) for i in np.argwhere(~finite)[0])
+            _not_finite((start + row, column), design[start + row, column], names)
+
+
+def _not_finite(place: tuple[int, int], value: Any, names: list[str] | None) -> None:
+    called = f" (column {names[place[1]]!r})" if names else ""
+    raise InputError(
+        f"X: expected finite numbers; {cell('X', place)}{called} is {value}; drop or fill such cells first"
+    )

@@ -1,0 +1,190 @@
+"""From the user's arguments to a problem, a plan and a start: each argument checked, each error with its cure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from steepest.backends import get_backend, thread_count
+from steepest.choice import choose_method
+from steepest.design import take_rows
+from steepest.errors import InputError
+from steepest.methods import as_method, check_penalty, matching_step_size
+from steepest.penalties import ElasticNet
+from steepest.problem import Plan, Problem, make_problem, make_validation
+from steepest.result import Fit
+from steepest.validation import flag, integer, known, number
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from steepest.backends import Backend
+    from steepest.problem import State
+
+STRATEGIES = ("auto", "stream")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """All that a descent needs."""
+
+    engine: Backend
+    problem: Problem
+    validation: Problem | None
+    plan: Plan
+    start: NDArray[np.float64]
+    state: State
+    reason: str
+
+    @property
+    def recipe(self) -> tuple[Any, ...]:
+        """What two descents share of which one can go on where the other ended."""
+        problem, plan = self.problem, self.plan
+        return (
+            problem.loss,
+            problem.penalty,
+            problem.fit_intercept,
+            problem.precondition,
+            problem.design.shape,
+            str(problem.design.dtype),
+            plan.method,
+            plan.step_size,
+            plan.seed,
+        )
+
+
+def set_up(
+    X: Any,
+    y: Any,
+    *,
+    loss: Any,
+    alpha: Any,
+    l1_ratio: Any,
+    fit_intercept: Any,
+    sample_weight: Any,
+    offset: Any,
+    classes: Any,
+    method: Any,
+    learning_rate: Any,
+    batch_size: Any,
+    n_steps: Any,
+    tol: Any,
+    max_seconds: Any,
+    target_loss: Any,
+    eval_set: Any,
+    validation_fraction: Any,
+    patience: Any,
+    start: Any,
+    precondition: Any,
+    random_state: Any,
+    backend: Any,
+    strategy: Any,
+    n_threads: Any,
+) -> Setup:
+    """Check everything that `descend` takes, and put it together."""
+    engine = get_backend(backend)
+    known("strategy", strategy, STRATEGIES)
+    automatic = isinstance(method, str) and method == "auto"
+    problem = make_problem(
+        X,
+        y,
+        loss=loss,
+        alpha=alpha,
+        l1_ratio=l1_ratio,
+        fit_intercept=fit_intercept,
+        sample_weight=sample_weight,
+        offset=offset,
+        classes=classes,
+        precondition=automatic if _is_auto(precondition) else flag("precondition", precondition),
+    )
+    threads = thread_count(n_threads)
+    seed = integer("random_state", random_state, least=0)
+    problem, validation = _validation(problem, eval_set, validation_fraction, seed)
+    reason = "asked for"
+    if automatic:
+        method, reason = choose_method(problem, batch_size, threads)
+    chosen = as_method(method, problem.n_samples, batch_size)
+    check_penalty(chosen, problem.penalty.l1)
+    plan = Plan(
+        method=chosen,
+        step_size=matching_step_size(chosen, learning_rate),
+        n_steps=integer("n_steps", n_steps, least=0),
+        tol=number("tol", tol, least=0.0),
+        n_threads=threads,
+        max_seconds=None if max_seconds is None else number("max_seconds", max_seconds, above=0.0),
+        target_loss=None if target_loss is None else number("target_loss", target_loss),
+        patience=integer("patience", patience, least=1),
+        seed=seed,
+    )
+    setup = Setup(engine, problem, validation, plan, np.empty(0), {}, reason)
+    origin, state = _begin(setup, start)
+    return replace(setup, start=origin, state=state)
+
+
+def _is_auto(given: object) -> bool:
+    return isinstance(given, str) and given == "auto"
+
+
+def _validation(
+    problem: Problem, eval_set: Any, validation_fraction: Any, seed: int
+) -> tuple[Problem, Problem | None]:
+    """Return the problem to train on and the one to validate with, if there is one."""
+    if validation_fraction is None:
+        return problem, None if eval_set is None else make_validation(problem, eval_set)
+    if eval_set is not None:
+        raise InputError("validation_fraction: expected None where eval_set is given; pass one of the two")
+    share = number("validation_fraction", validation_fraction, above=0.0)
+    n_held_out = round(share * problem.n_samples)
+    if not (share < 1 and 0 < n_held_out < problem.n_samples):
+        raise InputError(
+            f"validation_fraction: expected a share of the {problem.n_samples} rows that leaves some on both sides; "
+            f"got {validation_fraction!r}"
+        )
+    order = np.random.default_rng(seed).permutation(problem.n_samples)
+    held_out = _rows_of(problem, np.sort(order[:n_held_out]))
+    held_out = replace(held_out, penalty=ElasticNet(0.0, 0.0), precondition=False)
+    return _rows_of(problem, np.sort(order[n_held_out:])), held_out
+
+
+def _rows_of(problem: Problem, rows: NDArray[np.int64]) -> Problem:
+    weight, offset = problem.sample_weight, problem.offset
+    part = replace(
+        problem,
+        design=take_rows(problem.design, rows),
+        targets=problem.targets[rows],
+        sample_weight=None if weight is None else weight[rows],
+        offset=None if offset is None else offset[rows],
+    )
+    if part.sample_weight is not None and not part.sample_weight.any():
+        raise InputError("validation_fraction: every row on one side has weight 0; pass an eval_set, or other weights")
+    return part
+
+
+def _begin(setup: Setup, start: Any) -> tuple[NDArray[np.float64], State]:
+    """Return where to begin, and what to remember if that is where a descent of the same recipe ended."""
+    problem = setup.problem
+    if start is None:
+        return problem.flatten(np.zeros(problem.coef_shape), np.zeros(1)), {}
+    if isinstance(start, Fit):
+        if (start.loss_name, _listed(start.classes)) != (problem.loss.name, _listed(problem.classes)):
+            raise InputError(
+                f"start: expected a fit of loss {problem.loss.name!r} with classes {_listed(problem.classes)}; "
+                f"got one of {start.loss_name!r} with classes {_listed(start.classes)}"
+            )
+        if start.recipe == setup.recipe:
+            return start.parameters, dict(start.state)
+        if start.coef.shape == problem.coef_shape and len(start.parameters) == problem.n_parameters:
+            return start.parameters, {}
+        start = (start.coef, start.intercept)
+    if isinstance(start, tuple) and len(start) == 2:  # noqa: PLR2004
+        try:
+            return problem.flatten(*start), {}
+        except InputError as error:
+            raise InputError(f"start: {error}") from None
+    raise InputError(f"start: expected a Fit or a tuple (coef, intercept); got {start!r}")
+
+
+def _listed(classes: Any) -> str:
+    return "none" if classes is None else str(classes.tolist())

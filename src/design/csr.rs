@@ -1,0 +1,217 @@
+//! Compressed sparse rows, borrowed. Indices may be unsorted; the same column twice in a row counts as their sum.
+
+use super::{Design, FLUSH_ROWS};
+use crate::error::Error;
+use crate::real::Real;
+use std::ops::Range;
+
+const BLOCK_BYTES: usize = 64 << 10;
+const MOST_BLOCK_ROWS: usize = 4096;
+/// Entries for each column before sums are added to those in `f64`, which costs one sweep over the columns.
+const FLUSH_ENTRIES: usize = 4;
+
+/// The two integer types of indices.
+pub trait Index: Copy + Send + Sync + 'static {
+    /// None if it is negative.
+    fn position(self) -> Option<usize>;
+}
+
+impl Index for i32 {
+    fn position(self) -> Option<usize> {
+        usize::try_from(self).ok()
+    }
+}
+
+impl Index for i64 {
+    fn position(self) -> Option<usize> {
+        usize::try_from(self).ok()
+    }
+}
+
+/// Row i holds `data[indptr[i]..indptr[i + 1]]`, in the columns that `indices` names.
+pub struct Csr<'a, T, I> {
+    indptr: Vec<usize>,
+    indices: &'a [I],
+    data: &'a [T],
+    n_features: usize,
+}
+
+impl<'a, T: Real, I: Index> Csr<'a, T, I> {
+    /// Checks once what the verbs rely on: the pointers rise from 0 to the number of entries, every index is a column.
+    pub fn new(indptr: &[I], indices: &'a [I], data: &'a [T], n_features: usize) -> Result<Self, Error> {
+        let broken = |reason: String| Error::Csr { reason };
+        if indices.len() != data.len() {
+            return Err(broken(format!("{} indices for {} entries", indices.len(), data.len())));
+        }
+        let mut positions = Vec::with_capacity(indptr.len());
+        for (row, pointer) in indptr.iter().enumerate() {
+            let last = positions.last().copied().unwrap_or(0);
+            match pointer.position() {
+                Some(position) if position >= last && (row > 0 || position == 0) => positions.push(position),
+                _ => return Err(broken(format!("indptr must rise from 0; indptr[{row}] does not"))),
+            }
+        }
+        if positions.last() != Some(&data.len()) {
+            return Err(broken(format!("indptr must end at the number of entries, {}", data.len())));
+        }
+        let is_column = |index: &I| index.position().is_some_and(|column| column < n_features);
+        if let Some(entry) = indices.iter().position(|index| !is_column(index)) {
+            return Err(broken(format!("indices[{entry}] is not a column; there are {n_features}")));
+        }
+        Ok(Self { indptr: positions, indices, data, n_features })
+    }
+
+    /// The columns and values of row `i`.
+    #[inline(always)]
+    fn row(&self, i: usize) -> impl Iterator<Item = (usize, T)> + Clone + '_ {
+        let entries = self.indptr[i]..self.indptr[i + 1];
+        let columns = self.indices[entries.clone()].iter().map(|index| index.position().unwrap_or(usize::MAX));
+        columns.zip(self.data[entries].iter().copied())
+    }
+}
+
+impl<T: Real, I: Index> Design<T> for Csr<'_, T, I> {
+    fn n_rows(&self) -> usize {
+        self.indptr.len() - 1
+    }
+
+    fn n_features(&self) -> usize {
+        self.n_features
+    }
+
+    fn n_entries(&self) -> usize {
+        self.data.len()
+    }
+
+    fn block_rows(&self, width: usize) -> usize {
+        let bytes_per_row = self.n_entries().div_ceil(self.n_rows().max(1)) * (size_of::<T>() + size_of::<I>());
+        (BLOCK_BYTES / (bytes_per_row + width * size_of::<T>())).clamp(1, MOST_BLOCK_ROWS)
+    }
+
+    fn flush_rows(&self) -> usize {
+        let entries = FLUSH_ENTRIES * self.n_features;
+        (entries.saturating_mul(self.n_rows()) / self.n_entries().max(1)).max(FLUSH_ROWS)
+    }
+
+    fn add_scores(&self, rows: Range<usize>, coef: &[T], scores: &mut [T]) {
+        let width = scores.len() / rows.len();
+        for (i, scores) in rows.zip(scores.chunks_exact_mut(width)) {
+            for (score, coef) in scores.iter_mut().zip(coef.chunks_exact(self.n_features)) {
+                let mut sum = T::ZERO;
+                for (column, value) in self.row(i) {
+                    sum += value * coef[column];
+                }
+                *score += sum;
+            }
+        }
+    }
+
+    fn add_gradient(&self, rows: Range<usize>, residual: &[T], gradient: &mut [T]) {
+        let width = residual.len() / rows.len();
+        for (i, residual) in rows.zip(residual.chunks_exact(width)) {
+            for (&residual, gradient) in residual.iter().zip(gradient.chunks_exact_mut(self.n_features)) {
+                for (column, value) in self.row(i) {
+                    gradient[column] += residual * value;
+                }
+            }
+        }
+    }
+
+    fn add_gram(&self, rows: Range<usize>, weights: &[T], gram: &mut [T]) {
+        for (i, &weight) in rows.zip(weights) {
+            for (j, left) in self.row(i) {
+                let line = &mut gram[j * self.n_features..][..=j];
+                // All pairs, also (k, j) beside (j, k): where a column stands twice, both are below the diagonal.
+                for (k, right) in self.row(i).filter(|&(k, _)| k <= j) {
+                    line[k] += weight * left * right;
+                }
+            }
+        }
+    }
+
+    fn add_squares(&self, rows: Range<usize>, weights: &[T], center: &[T], squares: &mut [T]) {
+        // Every entry as if it were zero, then what those that are stored add to that.
+        let mut total = T::ZERO;
+        for &weight in weights {
+            total += weight;
+        }
+        for (square, &center) in squares.iter_mut().zip(center) {
+            *square += total * center * center;
+        }
+        for (i, &weight) in rows.zip(weights) {
+            for (column, value) in self.row(i) {
+                let center = center[column];
+                squares[column] += weight * value * (value - center - center);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::design::RowMajor;
+    use proptest::prelude::*;
+
+    /// Rows of (column, whole value), unsorted, some columns more than once, some rows empty.
+    fn rows() -> impl Strategy<Value = (usize, Vec<Vec<(usize, i8)>>)> {
+        (1usize..12).prop_flat_map(|d| {
+            let entry = (0..d, -8i8..=8);
+            (Just(d), proptest::collection::vec(proptest::collection::vec(entry, 0..10), 1..12))
+        })
+    }
+
+    proptest! {
+        /// The same numbers as a dense matrix, exactly; squares where no column is repeated.
+        #[test]
+        fn equals_dense((d, rows) in rows(), width in 1usize..4, seed in 0usize..100) {
+            let n = rows.len();
+            let mut dense = vec![0.0f64; n * d];
+            let mut repeated = false;
+            let (mut indptr, mut indices, mut data) = (vec![0i32], Vec::new(), Vec::new());
+            for (i, row) in rows.iter().enumerate() {
+                for &(column, value) in row {
+                    repeated |= indices[indptr[i] as usize..].contains(&(column as i32));
+                    dense[i * d + column] += f64::from(value);
+                    indices.push(column as i32);
+                    data.push(f64::from(value));
+                }
+                indptr.push(data.len() as i32);
+            }
+            let wave = |i: usize| ((i * 7 + seed) % 11) as f64 - 5.0;
+            let sparse = Csr::new(&indptr, &indices, &data, d).unwrap();
+            let dense = RowMajor::new(&dense, n, d).unwrap();
+            let (coef, residual): (Vec<f64>, Vec<f64>) =
+                ((0..width * d).map(wave).collect(), (0..width * n).map(wave).collect());
+            let all = |design: &dyn Design<f64>| {
+                let mut scores = vec![1.0; n * width];
+                design.add_scores(0..n, &coef, &mut scores);
+                let mut gradient = vec![1.0; d * width];
+                design.add_gradient(0..n, &residual, &mut gradient);
+                let mut gram = vec![1.0; d * d];
+                design.add_gram(0..n, &residual[..n], &mut gram);
+                let lower: Vec<f64> = (0..d).flat_map(|j| gram[j * d..][..=j].to_vec()).collect();
+                let mut squares = vec![1.0; d];
+                if !repeated {
+                    design.add_squares(0..n, &residual[..n], &coef[..d], &mut squares);
+                }
+                (scores, gradient, lower, squares)
+            };
+            prop_assert_eq!(all(&sparse), all(&dense));
+        }
+    }
+
+    #[test]
+    fn broken_structure_is_an_error() {
+        let check = |indptr: &[i64], indices: &[i64], n_features: usize| {
+            Csr::new(indptr, indices, &vec![1.0f32; indices.len().min(3)], n_features).is_ok()
+        };
+        assert!(check(&[0, 1, 3], &[0, 1, 0], 2));
+        for indptr in [&[0, 2, 1, 3][..], &[1, 3], &[0, 2], &[0, 4], &[0, -1, 3], &[]] {
+            assert!(!check(indptr, &[0, 1, 0], 2));
+        }
+        assert!(!check(&[0, 3], &[0, 1, 2], 2));
+        assert!(!check(&[0, 3], &[0, -1, 0], 2));
+        assert!(!check(&[0, 4], &[0, 1, 0, 0], 2));
+    }
+}

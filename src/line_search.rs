@@ -1,0 +1,124 @@
+//! Search on a line, on scores that are already known.
+//!
+//! The first trial, the full step, is evaluated by a pass. If it is good enough, the step has cost one pass. If not, the
+//! scores on the whole line are known from its two ends, so all further trials read no data; one more pass evaluates
+//! the point that they choose.
+
+use crate::error::Error;
+use crate::lanes::dot;
+use crate::objective::Objective;
+use crate::step::Evaluated;
+
+/// Share of the promised decrease that is asked for, and share of the slope that may be left.
+const DECREASE: f64 = 1e-4;
+const SLOPE_LEFT: f64 = 0.9;
+const MOST_TRIALS: usize = 60;
+/// The largest step, relative to the full one.
+const LONGEST: f64 = 1e10;
+
+/// The line's start: value and slope of the smooth part, and what rounding may add to a value.
+struct Line {
+    value: f64,
+    slope: f64,
+    rounding: f64,
+}
+
+enum Verdict {
+    Good,
+    TooShort,
+    TooLong,
+}
+
+impl Line {
+    /// The conditions of Wolfe. Where rounding hides the decrease, the slope stands for it, as in the approximate
+    /// conditions of Hager and Zhang.
+    fn judge(&self, t: f64, value: f64, slope: f64) -> Verdict {
+        let decreases = value <= self.value + DECREASE * t * self.slope
+            || (value <= self.value + self.rounding && slope <= (2.0 * DECREASE - 1.0) * self.slope);
+        if !(value.is_finite() && slope.is_finite() && decreases) {
+            Verdict::TooLong
+        } else if slope < SLOPE_LEFT * self.slope {
+            Verdict::TooShort
+        } else {
+            Verdict::Good
+        }
+    }
+}
+
+/// Moves `here` along `direction` to a point that satisfies the conditions; returns the step size, or None if there is
+/// no such point, and `here` stays.
+pub fn search(objective: &mut dyn Objective, here: &mut Evaluated, direction: &[f64]) -> Result<Option<f64>, Error> {
+    let slope = dot(&here.gradient, direction);
+    if !(slope < 0.0 && slope.is_finite()) {
+        return Ok(None);
+    }
+    let rounding = objective.rounding() * here.value.abs();
+    let line = Line { value: here.value, slope, rounding };
+    objective.hold();
+    let full = at(objective, here, direction, 1.0)?;
+    let full_slope = dot(&full.gradient, direction);
+    if -slope <= rounding {
+        // No value can tell better from worse here, but gradients still can.
+        let norm = |point: &Evaluated| dot(&point.gradient, &point.gradient).sqrt();
+        let better = norm(&full) < SLOPE_LEFT * norm(here);
+        if better {
+            *here = full;
+        }
+        return Ok(better.then_some(1.0));
+    }
+    let first = line.judge(1.0, full.value, full_slope);
+    if matches!(first, Verdict::Good) {
+        *here = full;
+        return Ok(Some(1.0));
+    }
+    let Some(t) = on_the_line(objective, &line, &first, full_slope)? else {
+        return Ok(None);
+    };
+    let chosen = at(objective, here, direction, t)?;
+    if !(chosen.value <= here.value + rounding) {
+        return Ok(None);
+    }
+    *here = chosen;
+    Ok(Some(t))
+}
+
+fn at(objective: &mut dyn Objective, here: &Evaluated, direction: &[f64], t: f64) -> Result<Evaluated, Error> {
+    let parameters = here.parameters.iter().zip(direction).map(|(from, way)| from + t * way).collect();
+    Evaluated::new(objective, parameters)
+}
+
+/// Brackets a good point, then narrows the bracket by the secant of the slopes, never by less than a tenth.
+fn on_the_line(
+    objective: &mut dyn Objective,
+    line: &Line,
+    first: &Verdict,
+    full_slope: f64,
+) -> Result<Option<f64>, Error> {
+    let (mut low, mut low_slope) = (0.0, line.slope);
+    let mut high = None;
+    match first {
+        Verdict::TooShort => (low, low_slope) = (1.0, full_slope),
+        _ => high = Some((1.0, full_slope)),
+    }
+    for _ in 0..MOST_TRIALS {
+        let t = match high {
+            None => 2.0 * low,
+            Some((high, high_slope)) => {
+                let secant = low - low_slope * (high - low) / (high_slope - low_slope);
+                let width = high - low;
+                if secant.is_finite() { secant.clamp(low + 0.1 * width, high - 0.1 * width) } else { low + 0.1 * width }
+            }
+        };
+        if t > LONGEST {
+            return Ok(None);
+        }
+        let (value, slope) = objective.along(t)?;
+        match line.judge(t, value, slope) {
+            Verdict::Good => return Ok(Some(t)),
+            Verdict::TooShort => (low, low_slope) = (t, slope),
+            Verdict::TooLong => high = Some((t, slope)),
+        }
+    }
+    // Better than nothing: the longest point known to descend.
+    Ok((low > 0.0).then_some(low))
+}

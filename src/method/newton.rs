@@ -1,0 +1,67 @@
+use super::{Made, Method};
+use crate::error::Error;
+use crate::line_search::search;
+use crate::objective::Objective;
+use crate::state::State;
+use crate::step::Evaluated;
+use faer::linalg::solvers::Solve;
+use faer::{Mat, Side};
+
+/// Damping, relative to the largest diagonal entry, where the Hessian is not positive definite, and its growth.
+const FIRST_DAMPING: f64 = 1e-12;
+const DAMPING_GROWTH: f64 = 100.0;
+
+/// Newton's method: the direction −(∇²f + τ I)⁻¹ ∇f by Cholesky, with τ = 0 where that succeeds, and a line search.
+pub struct Newton;
+
+impl Method for Newton {
+    fn propose(&mut self, _here: &Evaluated, _objective: &mut dyn Objective) -> Result<f64, Error> {
+        Ok(1.0)
+    }
+
+    fn advance(
+        &mut self,
+        objective: &mut dyn Objective,
+        here: &mut Evaluated,
+        _size: f64,
+        _most: u64,
+    ) -> Result<Made, Error> {
+        let hessian = objective.hessian(&here.parameters)?;
+        let direction = direction(hessian, &here.gradient);
+        let size = search(objective, here, &direction)?;
+        Ok(Made { steps: u64::from(size.is_some()), size: size.unwrap_or(0.0) })
+    }
+
+    fn searches_lines(&self) -> bool {
+        true
+    }
+
+    fn save(&self, _state: &mut State) {}
+
+    fn load(&mut self, _state: &State, _n_parameters: usize) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+fn direction(mut hessian: Mat<f64>, gradient: &[f64]) -> Vec<f64> {
+    let order = hessian.nrows();
+    let largest = (0..order).map(|i| hessian[(i, i)]).fold(0.0, f64::max);
+    let mut damping = 0.0;
+    // At the latest when the damping outweighs the matrix, it is positive definite; unless it is not finite.
+    while damping <= DAMPING_GROWTH {
+        if let Ok(factor) = hessian.llt(Side::Lower) {
+            let mut direction = Mat::from_fn(order, 1, |i, _| -gradient[i]);
+            factor.solve_in_place(&mut direction);
+            let direction: Vec<f64> = (0..order).map(|i| direction[(i, 0)]).collect();
+            if direction.iter().all(|entry| entry.is_finite()) {
+                return direction;
+            }
+        }
+        let more = if damping == 0.0 { FIRST_DAMPING } else { damping * DAMPING_GROWTH };
+        for i in 0..order {
+            hessian[(i, i)] += (more - damping) * if largest > 0.0 { largest } else { 1.0 };
+        }
+        damping = more;
+    }
+    gradient.iter().map(|slope| -slope).collect()
+}

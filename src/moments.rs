@@ -1,0 +1,74 @@
+//! Weighted moments of the columns: means, and mean squares about a center.
+
+use crate::design::Design;
+use crate::error::Error;
+use crate::pass::{Pass, ScoreRule, chunk_rows};
+use crate::real::Real;
+use crate::reduce::Team;
+use std::ops::Range;
+
+/// Σ sᵢ xᵢ / Σ sᵢ for each column.
+pub fn column_means<T: Real>(
+    design: &dyn Design<T>,
+    team: &Team<'_>,
+    weights: Option<&[T]>,
+) -> Result<Vec<f64>, Error> {
+    let coef = vec![T::ZERO; design.n_features()];
+    let mut pass = Pass::new(design, 1);
+    let sums = pass.run(team, &OwnWeight(weights), &coef, &[])?;
+    let total = sums.intercept_gradient[0];
+    Ok(sums.coef_gradient.iter().map(|sum| sum / total).collect())
+}
+
+/// The rule of a weighted sum of rows: whatever the scores, each row counts by its weight.
+struct OwnWeight<'a, T>(Option<&'a [T]>);
+
+impl<T: Real> ScoreRule<T> for OwnWeight<'_, T> {
+    fn value_and_residual(&self, rows: Range<usize>, scores: &mut [T], _values: &mut [T]) -> f64 {
+        match self.0 {
+            None => scores.fill(T::ONE),
+            Some(weights) => scores.copy_from_slice(&weights[rows]),
+        }
+        0.0
+    }
+}
+
+struct Chunk<T> {
+    sums: Vec<f64>,
+    part: Vec<T>,
+}
+
+/// Σ weightsᵢ (xᵢ − center)² for each column; None is weight one for every row.
+pub fn column_squares<T: Real>(
+    design: &dyn Design<T>,
+    team: &Team<'_>,
+    weights: Option<&[T]>,
+    center: &[f64],
+) -> Result<Vec<f64>, Error> {
+    let (n, d) = (design.n_rows(), design.n_features());
+    let center: Vec<T> = center.iter().map(|&center| T::from_f64(center)).collect();
+    let rows_at_once = design.flush_rows().min(n);
+    let ones = vec![T::ONE; if weights.is_none() { rows_at_once } else { 0 }];
+    let chunk_rows = chunk_rows(n, rows_at_once, 1, d * (size_of::<f64>() + size_of::<T>()));
+    let chunk = || Chunk { sums: vec![0.0; d], part: vec![T::ZERO; d] };
+    let mut chunks: Vec<Chunk<T>> = (0..n.div_ceil(chunk_rows).max(1)).map(|_| chunk()).collect();
+    let task = |i: usize, chunk: &mut Chunk<T>, stop: &dyn Fn() -> bool| {
+        let rows = i * chunk_rows..((i + 1) * chunk_rows).min(n);
+        for start in rows.clone().step_by(rows_at_once) {
+            if stop() {
+                return;
+            }
+            let block = start..(start + rows_at_once).min(rows.end);
+            let weights = weights.map_or(&ones[..block.len()], |weights| &weights[block.clone()]);
+            design.add_squares(block, weights, &center, &mut chunk.part);
+            for (sum, part) in chunk.sums.iter_mut().zip(&mut chunk.part) {
+                *sum += part.to_f64();
+                *part = T::ZERO;
+            }
+        }
+    };
+    team.ordered_reduce(true, &mut chunks, task, |a, b| {
+        a.sums.iter_mut().zip(&b.sums).for_each(|(a, b)| *a += b);
+    })?;
+    Ok(chunks.swap_remove(0).sums)
+}
