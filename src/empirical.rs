@@ -108,7 +108,8 @@ impl<'a, T: Real> Empirical<'a, T> {
         self.scaling = scaling;
     }
 
-    /// The scaling that gives the columns of X mean zero and deviation one. Two passes.
+    /// The scaling that gives the columns of X mean zero and, together with the penalty, the same curvature: with a
+    /// small penalty, deviation one. Two passes.
     pub fn standard_scaling(&self) -> Result<Scaling, Error> {
         let weights = self.sample.weights;
         let center = if self.layout.fit_intercept {
@@ -117,7 +118,8 @@ impl<'a, T: Real> Empirical<'a, T> {
             vec![0.0; self.layout.n_features]
         };
         let mut squares = column_squares(self.design, self.team, weights, &center)?;
-        squares.iter_mut().for_each(|square| *square /= self.total_weight);
+        let share = self.penalty.l2 / self.loss.curvature().unwrap_or(1.0);
+        squares.iter_mut().for_each(|square| *square = *square / self.total_weight + share);
         Ok(Scaling::new(center, &squares))
     }
 

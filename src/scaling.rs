@@ -1,4 +1,4 @@
-//! Preconditioning: a change of variables that gives every column mean zero and deviation one, and touches no data.
+//! Preconditioning: a change of variables that gives columns mean zero and like curvature, and touches no data.
 //!
 //! With centers m and scales s, z = Σⱼ (xⱼ − mⱼ) / sⱼ · vⱼ + c is the same function of x as z = Σⱼ xⱼ wⱼ + b where
 //! wⱼ = vⱼ / sⱼ and b = c − Σⱼ mⱼ wⱼ. So a method works on (v, c) and the pass on (w, b): sparse data stays sparse, and

@@ -56,7 +56,8 @@ class Batches:
 
 @lru_cache(maxsize=1)
 def _drawn(n_blocks: int, seed: int, epoch: int, *, replacement: bool) -> NDArray[np.int64]:
-    keys = _mix(_mix(np.uint64(seed) + _mix(np.asarray([epoch], dtype=np.uint64))) + np.arange(n_blocks, dtype=np.uint64))
+    base = _mix(np.uint64(seed) + _mix(np.asarray([epoch], dtype=np.uint64)))
+    keys = _mix(base + np.arange(n_blocks, dtype=np.uint64))
     if replacement:
         return (keys % np.uint64(n_blocks)).astype(np.int64)
     return np.argsort(keys, kind="stable")
@@ -67,4 +68,4 @@ def _mix(value: Any) -> NDArray[np.uint64]:
     z = value + np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+    return np.asarray(z ^ (z >> np.uint64(31)))

@@ -59,15 +59,15 @@ def _pass_seconds(problem: Problem, n_threads: int) -> float:
 
 
 def _newton_seconds(problem: Problem, n_threads: int) -> float:
-    n, d = problem.design.shape
+    n, d = (float(length) for length in problem.design.shape)
     width = problem.loss.width
     if isinstance(problem.design, Csr):
         products = _entries(problem) ** 2 / n / SPARSE_RATE
     else:
-        products = n * float(d) ** 2 / 2 / DENSE_RATE
+        products = n * d * d / 2 / DENSE_RATE
     least_squares = isinstance(problem.loss, Mse)
     pairs = width if least_squares else width * (width + 1) / 2
-    factor = float(problem.n_parameters) ** 3 / 3 / DENSE_RATE
+    factor = problem.n_parameters**3 / 3 / DENSE_RATE
     steps = 1 if least_squares else NEWTON_STEPS
     return steps * (2 * _pass_seconds(problem, n_threads) + pairs * products / n_threads + factor)
 

@@ -96,8 +96,10 @@ def fit(
     ] = None,
     test_size: Annotated[float, typer.Option(help="Share of the rows to hold out")] = 0.2,
     alpha: Annotated[
-        float, typer.Option(help="Strength of the L2 penalty, on standardised columns: --alpha 0.01")
+        float, typer.Option(help="Strength of the penalty, on the columns as they are: --alpha 0.01")
     ] = 0.0,
+    l1_ratio: Annotated[float, typer.Option(help="0 is ridge, 1 is lasso: coefficients that are exactly zero")] = 0.0,
+    method: Annotated[str, typer.Option(help="auto, gd, momentum, nesterov, adam, sgd, lbfgs or newton")] = "auto",
     learning_rate: Annotated[str, typer.Option(help="A number, or auto: the largest safe step")] = "auto",
     steps: Annotated[int, typer.Option(help="Steps at the most")] = 10_000,
     tol: Annotated[float, typer.Option(help="Stop when the gradient norm is this share of that at zero")] = 1e-5,
@@ -120,6 +122,8 @@ def fit(
         categorical=categorical or (),
         test_size=test_size,
         alpha=alpha,
+        l1_ratio=l1_ratio,
+        method=method,
         learning_rate=_number_or_text(learning_rate),
         n_steps=steps,
         tol=tol,

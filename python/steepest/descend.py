@@ -59,8 +59,8 @@ def descend(
     r"""Train a linear model by gradient descent, literally.
 
     Minimises :math:`F(W, b) = \sum_i s_i \ell(y_i, W x_i + b + o_i) / \sum_i s_i
-    + \alpha (\rho \|W\|_1 + \frac{1 - \rho}{2} \|W\|^2)`. With ``method="gd"``, a number as `learning_rate` and no `tol`
-    it makes exactly `n_steps` steps of that size; nothing is rescaled behind your back.
+    + \alpha (\rho \|W\|_1 + \frac{1 - \rho}{2} \|W\|^2)`. With ``method="gd"``, a number as `learning_rate` and no
+    `tol` it makes exactly `n_steps` steps of that size; nothing is rescaled behind your back.
 
     Parameters
     ----------
@@ -90,9 +90,9 @@ def descend(
         Or a description: ``st.Momentum(momentum=0.8)``. ``"auto"`` picks newton, lbfgs, nesterov or sgd by a cost model
         (`steepest.choice`); `Fit.reason` says why. ``"lbfgs"`` and ``"newton"`` take no `l1_ratio`.
     learning_rate : float > 0, "auto", "armijo", "barzilai_borwein" or a rule
-        The step size η in w ← w − η ∇F(w), or a rule for it: ``st.Cosine(0.1, n_steps=500)``. ``"auto"`` is 1/L, where L
-        bounds the curvature of F, halved where F bends more than that; for ``"adam"`` 0.1 / √(1 + k); for ``"sgd"`` safe
-        for the average row, and slowly falling. ``"lbfgs"`` and ``"newton"`` search for their own.
+        The step size η in w ← w − η ∇F(w), or a rule for it: ``st.Cosine(0.1, n_steps=500)``. ``"auto"`` is 1/L, where
+        L bounds the curvature of F, halved where F bends more than that; for ``"adam"`` 0.1 / √(1 + k); for ``"sgd"``
+        safe for the average row, and slowly falling. ``"lbfgs"`` and ``"newton"`` search for their own.
     batch_size : int ≥ 1, optional
         Rows of a mini-batch, for ``"sgd"`` (default 256) and ``"adam"`` (default: all).
     n_steps : int ≥ 0

@@ -54,24 +54,25 @@ class Csr:
 
 
 def as_design(X: Any) -> NDArray[Any] | Csr:
-    """Return X as (n_samples, n_features): contiguous by rows or by columns, or sparse. One dimension is one feature."""
+    """Return X as (n_samples, n_features), contiguous by rows or by columns, or sparse; one dimension is one feature."""
     if hasattr(X, "tocsr"):
-        return _checked_shape(_as_csr(X.tocsr()))
+        csr = _as_csr(X.tocsr())
+        _check_shape(csr)
+        return csr
     array = as_numbers("X", X)
     if array.ndim == 1:
         array = array[:, np.newaxis]
     if array.ndim != 2:  # noqa: PLR2004
         raise InputError(f"X: expected shape (n_samples, n_features); got {array.shape}")
-    _checked_shape(array)
+    _check_shape(array)
     if array.flags.c_contiguous or array.flags.f_contiguous:
         return array
     return np.ascontiguousarray(array)
 
 
-def _checked_shape(design: Any) -> Any:
+def _check_shape(design: Any) -> None:
     if 0 in design.shape:
         raise InputError(f"X: expected at least one row and one column; got shape {design.shape}")
-    return design
 
 
 def _as_csr(matrix: Any) -> Csr:

@@ -334,6 +334,8 @@ LOSSES: dict[str, type[Loss]] = {
 
 def as_loss(given: str | Loss) -> Loss:
     """Return the loss that `given` names, or is."""
-    if isinstance(given, tuple(set(LOSSES.values()))):
-        return given
-    return LOSSES[known("loss", given, LOSSES)]()
+    if isinstance(given, str):
+        return LOSSES[known("loss", given, LOSSES)]()
+    if not isinstance(given, tuple(set(LOSSES.values()))):
+        raise InputError(f"loss: expected one of {', '.join(sorted(LOSSES))} or a loss; got {given!r}")
+    return given

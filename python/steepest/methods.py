@@ -1,7 +1,7 @@
 """Methods: what to do with a gradient.
 
-Each is a frozen description with its portable form; the fast form is in ``src/method``. Pass one where a method is asked
-for: ``method=st.StochasticGradientDescent(batch_size=64)``.
+Each is a frozen description with its portable form; the fast form is in ``src/method``. Pass one where a method is
+asked for: ``method=st.StochasticGradientDescent(batch_size=64)``.
 """
 
 from __future__ import annotations
@@ -50,6 +50,9 @@ class Update(Protocol):
     def target(self, xp: Any, point: Any, gradient: Any, size: float, prox: Prox) -> Any:
         """Return where a step of this size leads."""
 
+    def rest(self, xp: Any, point: Any) -> bool:
+        """Give up what a step from `point` would carry on of those before; return False if there is nothing left."""
+
     def commit(self, point: Any) -> None:
         """Know that the last target is taken, from `point`."""
 
@@ -95,6 +98,9 @@ class _Gradient:
 
     def target(self, xp: Any, point: Any, gradient: Any, size: float, prox: Prox) -> Any:  # noqa: ARG002
         return prox(point - size * gradient, size)
+
+    def rest(self, xp: Any, point: Any) -> bool:  # noqa: ARG002
+        return False
 
     def commit(self, point: Any) -> None:
         pass
@@ -147,6 +153,11 @@ class _HeavyBall:
         before = point if self.before is None else self.before
         return prox(point - size * gradient + self.momentum * (point - before), size)
 
+    def rest(self, xp: Any, point: Any) -> bool:
+        moved = self.before is not None and bool(xp.any(self.before != point))
+        self.before = point
+        return moved
+
     def commit(self, point: Any) -> None:
         self.before = point
 
@@ -190,6 +201,11 @@ class _Accelerated:
         following = 0.5 * (1.0 + (1.0 + 4.0 * t * t) ** 0.5)
         self.following = following, new
         return new + (t - 1.0) / following * (new - x)
+
+    def rest(self, xp: Any, point: Any) -> bool:
+        moved = self.t > 1 or (self.x is not None and bool(xp.any(self.x != point)))
+        self.t, self.x = 1.0, point
+        return moved
 
     def commit(self, point: Any) -> None:  # noqa: ARG002
         self.t, self.x = self.following
@@ -260,6 +276,9 @@ class _Moments:
         square_bias, mean_bias = (1 - beta**self.n_seen for beta in (self.adam.beta2, self.adam.beta1))
         own_size = size / (xp.sqrt(self.square / square_bias) + self.adam.epsilon)
         return prox(point - own_size * (self.mean / mean_bias), own_size)
+
+    def rest(self, xp: Any, point: Any) -> bool:  # noqa: ARG002
+        return False
 
     def commit(self, point: Any) -> None:
         pass
@@ -334,7 +353,7 @@ class Lbfgs(_Described):
 class Newton(_Described):
     """Newton's method: the Hessian by a weighted Gram matrix, its Cholesky factor, and a line search.
 
-    step       w ← w − t (∇²F(w) + τ I)⁻¹ ∇F(w), τ = 0 where the Hessian is positive definite, else as little as it takes
+    step       w ← w − t (∇²F(w) + τ I)⁻¹ ∇F(w), τ = 0 where the Hessian is positive definite, else as small as can be
     cost       two passes and n d² multiplications a step; memory for a matrix of (width · (d + 1))² numbers
     """
 
@@ -358,10 +377,9 @@ MINI_BATCH = ("adam", "sgd")
 
 def as_method(given: str | Method, n_samples: int, batch_size: int | None) -> Method:
     """Return the method that `given` names, or is, for this many rows; `batch_size` where it takes one."""
-    if isinstance(given, tuple(METHODS.values())):
-        method = given
-    else:
-        method = METHODS[known("method", given, METHODS)]()
+    method: Method = METHODS[known("method", given, METHODS)]() if isinstance(given, str) else given
+    if not isinstance(method, tuple(METHODS.values())):
+        raise InputError(f"method: expected one of {', '.join(sorted(METHODS))} or a method; got {given!r}")
     if batch_size is not None:
         integer("batch_size", batch_size, least=1)
         if not isinstance(method, (Adam, StochasticGradientDescent)):

@@ -12,7 +12,7 @@ import numpy as np
 
 from steepest.data import written_whole
 from steepest.errors import ModelFileError
-from steepest.losses import LOSSES, Mse
+from steepest.losses import LOSSES, LogLoss, Mse
 from steepest.model import LinearModel, n_scores
 from steepest.preprocessing import Categorical, Encoder
 
@@ -73,7 +73,7 @@ def load_model(path: str | PathLike[str]) -> LinearModel:
 def _model(header: dict[str, Any], tensors: dict[str, Any]) -> LinearModel:
     encoder = Encoder.from_json(header["columns"])
     classes, coef, intercept = header["classes"], tensors["coef"], tensors["intercept"]
-    if header["loss"] not in LOSSES:
+    if LOSSES.get(header["loss"]) not in {Mse, LogLoss}:
         raise ValueError(f"unknown loss {header['loss']!r}")
     if (classes is None) != (LOSSES[header["loss"]] is Mse):
         raise ValueError(f"classes {classes!r} do not go with loss {header['loss']!r}")

@@ -204,15 +204,14 @@ def make_validation(problem: Problem, eval_set: Any) -> Problem:
     if not isinstance(eval_set, (tuple, list)) or len(eval_set) != 2:  # noqa: PLR2004
         raise InputError(f"eval_set: expected a pair (X, y); got {type(eval_set).__name__}")
     try:
-        design = as_design(eval_set[0])
-        if design.shape[1] != problem.design.shape[1]:
-            raise InputError(f"X: expected {problem.design.shape[1]} columns; got {design.shape[1]}")
-        design = _cast(design, problem.design.dtype)
+        design = _cast(as_design(eval_set[0]), problem.design.dtype)
         prepared, targets, _ = problem.loss.prepare(eval_set[1], design.shape[0], design.dtype, problem.classes)
-        if prepared.width != problem.loss.width:
-            raise InputError(f"y: expected {problem.loss.width} targets; got {prepared.width}")
     except InputError as error:
         raise InputError(f"eval_set: {error}") from None
+    if design.shape[1] != problem.design.shape[1]:
+        raise InputError(f"eval_set: X: expected {problem.design.shape[1]} columns; got {design.shape[1]}")
+    if prepared.width != problem.loss.width:
+        raise InputError(f"eval_set: y: expected {problem.loss.width} targets; got {prepared.width}")
     return Problem(
         design=design,
         targets=targets,

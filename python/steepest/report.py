@@ -84,10 +84,12 @@ def show_task(out: Console, task: Task) -> None:
 def show_training(out: Console, training: Training) -> None:
     """Print how the descent went, how good the model is, and its largest coefficients."""
     fit = training.fit
-    losses = np.append(fit.history.loss, fit.loss)
+    steps, losses = np.append(fit.history.step, fit.n_steps), np.append(fit.history.loss, fit.loss)
+    out.print(f"method: {fit.method}, because {fit.reason}", markup=False)
     out.print()
-    for step in dict.fromkeys([0, *(10**k for k in range(9) if 10**k < fit.n_steps), fit.n_steps]):
-        _show_step(out, step, losses[step], losses[0])
+    last = len(steps) - 1
+    for k in dict.fromkeys([0, *(10**k for k in range(9) if 10**k < last), last]):
+        _show_step(out, int(steps[k]), losses[k], losses[0])
     out.print(f"\n{fit.message} after {fit.n_steps:,} steps and {training.seconds:.2f} s", markup=False)
     if training.warning:
         out.print(f"note: {training.warning}", markup=False)

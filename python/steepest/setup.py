@@ -102,7 +102,7 @@ def set_up(
     threads = thread_count(n_threads)
     seed = integer("random_state", random_state, least=0)
     problem, validation = _validation(problem, eval_set, validation_fraction, seed)
-    reason = "asked for"
+    reason = "it was asked for"
     if automatic:
         method, reason = choose_method(problem, batch_size, threads)
     chosen = as_method(method, problem.n_samples, batch_size)
@@ -127,9 +127,7 @@ def _is_auto(given: object) -> bool:
     return isinstance(given, str) and given == "auto"
 
 
-def _validation(
-    problem: Problem, eval_set: Any, validation_fraction: Any, seed: int
-) -> tuple[Problem, Problem | None]:
+def _validation(problem: Problem, eval_set: Any, validation_fraction: Any, seed: int) -> tuple[Problem, Problem | None]:
     """Return the problem to train on and the one to validate with, if there is one."""
     if validation_fraction is None:
         return problem, None if eval_set is None else make_validation(problem, eval_set)

@@ -126,7 +126,7 @@ class Constant(_Schedule):
 
 @dataclass(frozen=True)
 class InverseScaling(_Schedule):
-    """rate / (1 + k)^power for step k = 0, 1, 2, …
+    """rate / (1 + k)^power for step k, counted from 0.
 
     Examples
     --------
@@ -150,7 +150,7 @@ class InverseScaling(_Schedule):
 
 @dataclass(frozen=True)
 class Exponential(_Schedule):
-    """rate · decayᵏ for step k = 0, 1, 2, …
+    """rate · decayᵏ for step k, counted from 0.
 
     Examples
     --------

@@ -1,7 +1,7 @@
 """From a table to a model: what ``steepest fit`` does, without a word printed.
 
-Choose the loss, deal with missing values, encode, hold out rows, standardise, descend, return to the table's units,
-evaluate beside a constant.
+Choose the loss, deal with missing values, encode, hold out rows, descend with preconditioning, evaluate beside a
+constant.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from steepest.backends import get_backend, thread_count
 from steepest.descend import descend
 from steepest.errors import ConvergenceWarning, InputError
 from steepest.losses import LOSSES
+from steepest.methods import METHODS
 from steepest.metrics import classification_metrics, regression_metrics
 from steepest.model import LinearModel
+from steepest.penalties import ElasticNet
 from steepest.preprocessing import (
     MOST_LEVELS,
     Encoder,
@@ -29,7 +31,8 @@ from steepest.preprocessing import (
     require_column,
     without_missing,
 )
-from steepest.validation import integer, known, number, rate
+from steepest.step_sizes import as_step_size
+from steepest.validation import integer, known, number
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -40,6 +43,8 @@ if TYPE_CHECKING:
     from steepest.result import Fit
 
 FEWEST_ROWS = 4
+#: The losses that a model of a table can be trained for.
+TABLE_LOSSES = ("mse", "squared_error", "log_loss", "cross_entropy")
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,8 @@ class Options:
     categorical: Collection[str] = ()
     test_size: float = 0.2
     alpha: float = 0.0
+    l1_ratio: float = 0.0
+    method: str = "auto"
     learning_rate: float | str = "auto"
     n_steps: int = 10_000
     tol: float = 1e-5
@@ -62,11 +69,12 @@ class Options:
     def __post_init__(self) -> None:
         """Check what can be checked without the table."""
         if self.loss is not None:
-            known("loss", self.loss, LOSSES)
+            known("loss", self.loss, TABLE_LOSSES)
         if not 0 < number("test_size", self.test_size) < 1:
             raise InputError(f"test_size: expected a number between 0 and 1; got {self.test_size}")
-        number("alpha", self.alpha, least=0.0)
-        rate(self.learning_rate)
+        ElasticNet.from_ratio(self.alpha, self.l1_ratio)
+        known("method", self.method, ["auto", *METHODS])
+        as_step_size(self.learning_rate)
         integer("steps", self.n_steps, least=0)
         number("tol", self.tol, least=0.0)
         get_backend(self.backend)
@@ -165,7 +173,7 @@ def _choose_loss(target: nw.Series[Any], loss: str | None) -> tuple[str, str]:
     """Return the loss for a target column, and why."""
     name, kind = target.name, target.dtype
     if loss is not None:
-        return LOSSES[known("loss", loss, LOSSES)].name, "as asked"
+        return LOSSES[known("loss", loss, TABLE_LOSSES)].name, "as asked"
     n_different = target.n_unique()
     if not kind.is_numeric():
         if n_different < 2:  # noqa: PLR2004
@@ -220,17 +228,20 @@ def _split(y: NDArray[Any], classes: list[Any] | None, options: Options) -> tupl
 
 
 def train(task: Task, options: Options, callback: Callback | None = None) -> Training:
-    """Descend on the training rows, return to the table's units, evaluate on both parts."""
+    """Descend on the training rows, preconditioned and so in the table's units, and evaluate on both parts."""
     started = time.perf_counter()
     X_train = task.X[task.train]
     standardizer = Standardizer.learn(X_train)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
         fit = descend(
-            standardizer.transform(X_train),
+            X_train,
             task.y[task.train],
             loss=task.loss,
             alpha=options.alpha,
+            l1_ratio=options.l1_ratio,
+            method=options.method,
+            precondition=True,
             learning_rate=options.learning_rate,
             n_steps=options.n_steps,
             tol=options.tol,
@@ -239,14 +250,13 @@ def train(task: Task, options: Options, callback: Callback | None = None) -> Tra
             callback=callback,
         )
     seconds = time.perf_counter() - started
-    coef, intercept = standardizer.original_units(np.atleast_2d(fit.coef), np.atleast_1d(fit.intercept))
     model = LinearModel(
         loss=task.loss,
         target=task.target,
         classes=task.classes,
         encoder=task.encoder,
-        coef=coef,
-        intercept=intercept,
+        coef=np.atleast_2d(fit.coef),
+        intercept=np.atleast_1d(fit.intercept),
         training=_record(task, options, fit),
     )
     metrics = {
@@ -269,6 +279,7 @@ def _record(task: Task, options: Options, fit: Fit) -> dict[str, Any]:
         "status": fit.status,
         "loss": fit.loss,
         "alpha": options.alpha,
+        "l1_ratio": options.l1_ratio,
         "rows": len(task.train),
         "seed": options.seed,
     }

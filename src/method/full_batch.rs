@@ -46,7 +46,10 @@ impl<U: Update> Method for FullBatch<U> {
                 self.n_made += 1;
                 return Ok(Made { steps: 1, size });
             }
-            size *= 0.5;
+            // What momentum added may be to blame, not the size.
+            if !self.update.rest(&here.parameters) {
+                size *= 0.5;
+            }
         }
         Ok(Made { steps: 0, size })
     }

@@ -70,6 +70,11 @@ pub trait Update {
     /// Writes where a step of this size leads.
     fn target(&mut self, from: &[f64], gradient: &[f64], size: f64, objective: &dyn Objective, to: &mut Vec<f64>);
 
+    /// Gives up whatever a step from `from` would carry on of the steps before; false if there is nothing left.
+    fn rest(&mut self, _from: &[f64]) -> bool {
+        false
+    }
+
     /// The last target is taken.
     fn commit(&mut self, _from: &[f64]) {}
 

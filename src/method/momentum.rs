@@ -29,6 +29,12 @@ impl Update for HeavyBall {
         objective.prox(to, &|_| size);
     }
 
+    fn rest(&mut self, from: &[f64]) -> bool {
+        let moved = self.before != from;
+        self.before.copy_from_slice(from);
+        moved
+    }
+
     fn commit(&mut self, from: &[f64]) {
         self.before.copy_from_slice(from);
     }

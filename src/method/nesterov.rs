@@ -39,6 +39,13 @@ impl Update for Nesterov {
         to.extend(self.target_x.iter().zip(&self.x).map(|(next, x)| next + momentum * (next - x)));
     }
 
+    fn rest(&mut self, from: &[f64]) -> bool {
+        let moved = self.t > 1.0 || self.x != from;
+        self.t = 1.0;
+        self.x.copy_from_slice(from);
+        moved
+    }
+
     fn commit(&mut self, _from: &[f64]) {
         self.t = self.target_t;
         std::mem::swap(&mut self.x, &mut self.target_x);

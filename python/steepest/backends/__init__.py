@@ -36,7 +36,7 @@ class Backend(Protocol):
     def curvature(self, problem: Problem, n_threads: int) -> float:
         """Return L with 0 ≼ ∇²F ≼ L·I: 1/L is a safe step size."""
 
-    def minimise(
+    def minimise(  # noqa: PLR0917
         self,
         problem: Problem,
         validation: Problem | None,

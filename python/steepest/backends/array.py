@@ -48,7 +48,7 @@ class ArrayBackend:
             objective = self._objective(problem)
             return objective.curvature(self.xp.zeros(problem.n_parameters, dtype=self.xp.float64))
 
-    def minimise(
+    def minimise(  # noqa: PLR0917
         self,
         problem: Problem,
         validation: Problem | None,

@@ -79,8 +79,9 @@ def _on_the_line(
         else:
             width = high[0] - low
             rise = high[1] - low_slope
+            shortest, longest = low + 0.1 * width, high[0] - 0.1 * width
             secant = low - low_slope * width / rise if rise else math.nan
-            t = min(max(secant, low + 0.1 * width), high[0] - 0.1 * width) if math.isfinite(secant) else low + 0.1 * width
+            t = min(max(secant, shortest), longest) if math.isfinite(secant) else shortest
         if t > LONGEST:
             return None
         value, slope_there = objective.along(t)
@@ -95,7 +96,7 @@ def _on_the_line(
 
 
 def _norm(xp: Any, vector: Any) -> float:
-    return float(xp.sum(vector * vector)) ** 0.5
+    return math.sqrt(float(xp.sum(vector * vector)))
 
 
 class LbfgsSteps:

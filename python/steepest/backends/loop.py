@@ -15,8 +15,6 @@ from steepest.problem import Callback, Plan, Solution, StepInfo
 from steepest.step_sizes import Auto, InverseScaling, Point, Trial
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
     from steepest.backends.objective import ArrayObjective
@@ -43,21 +41,25 @@ class FullBatch:
         return self.rule.propose(objective.xp, self.n_made, here, lambda: objective.curvature(here.parameters))
 
     def advance(
-        self, objective: ArrayObjective, here: Point, size: float, most: int  # noqa: ARG002
+        self,
+        objective: ArrayObjective,
+        here: Point,
+        size: float,
+        most: int,  # noqa: ARG002
     ) -> tuple[Point, float, int] | None:
         """Return the next point, the step size, and one step."""
         xp = objective.xp
         self.update.see(xp, here.gradient)
         for _ in range(MOST_HALVINGS):
-            there = evaluate(
-                objective, self.update.target(xp, here.parameters, here.gradient, size, objective.prox)
-            )
+            there = evaluate(objective, self.update.target(xp, here.parameters, here.gradient, size, objective.prox))
             rounding = objective.rounding * (abs(here.value) + abs(there.value))
             if self.rule.accepts(xp, Trial(here, there, size, rounding)):
                 self.update.commit(here.parameters)
                 self.n_made += 1
                 return there, size, 1
-            size *= 0.5
+            # What momentum added may be to blame, not the size.
+            if not self.update.rest(xp, here.parameters):
+                size *= 0.5
         return None
 
     def save(self) -> dict[str, Any]:
@@ -138,7 +140,11 @@ class LineSearch:
         return 1.0
 
     def advance(
-        self, objective: ArrayObjective, here: Point, size: float, most: int  # noqa: ARG002
+        self,
+        objective: ArrayObjective,
+        here: Point,
+        size: float,
+        most: int,  # noqa: ARG002
     ) -> tuple[Point, float, int] | None:
         """Return the next point, the step size, and one step."""
         found = self.steps.advance(objective, here)
@@ -174,7 +180,7 @@ class Best:
         return self.n_worse
 
 
-def descend(
+def descend(  # noqa: PLR0917
     objective: ArrayObjective,
     validation: ArrayObjective | None,
     plan: Plan,

@@ -6,6 +6,7 @@ fast core. With a scaling it is a function of other variables with the same valu
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,7 +60,7 @@ class ArrayObjective:
         return float(64 * self.xp.finfo(self.dtype).eps)
 
     def standardise(self) -> None:
-        """Become a function of variables for which every column has mean zero and deviation one."""
+        """Become a function of variables in which columns have mean zero and, with the penalty, like curvature."""
         xp = self.xp
         total, first, second = 0.0, self.center, self.center
         if self.fit_intercept:
@@ -67,7 +68,7 @@ class ArrayObjective:
                 first = first + xp.astype(weights @ self.design[rows, :], xp.float64)
                 total += float(xp.sum(xp.astype(weights, xp.float64)))
             self.center = first / total
-        second = self._squares(self.weights) / self.total_weight
+        second = self._squares(self.weights) / self.total_weight + self.penalty.l2 / (self.loss.curvature or 1.0)
         deviation, size = xp.sqrt(second), xp.abs(self.center)
         tiny = float(xp.finfo(xp.float64).smallest_normal)
         varies = (deviation > NEGLIGIBLE_DEVIATION * size) & (deviation >= tiny)
@@ -139,7 +140,7 @@ class ArrayObjective:
         """Return ‖p − prox(p − ∇f(p), 1)‖, the proximal gradient mapping; ‖∇F‖ if nothing is rough."""
         moved = parameters - gradient
         mapping = gradient + (moved - self.prox(moved, 1.0))
-        return float(self.xp.sum(mapping * mapping)) ** 0.5
+        return math.sqrt(float(self.xp.sum(mapping * mapping)))
 
     def curvature(self, parameters: Any) -> float:
         """Return L such that the Hessian is at most L·I: everywhere if there is such a bound, else at `parameters`."""
@@ -151,7 +152,9 @@ class ArrayObjective:
         bound, weights = self._curvature_weights(parameters)
         rows = float(self.xp.sum(self._squares(weights) / self.scale**2))
         if self.fit_intercept:
-            rows += self.total_weight if weights is None else float(self.xp.sum(self.xp.astype(weights, self.xp.float64)))
+            rows += (
+                self.total_weight if weights is None else float(self.xp.sum(self.xp.astype(weights, self.xp.float64)))
+            )
         return bound * rows / self.total_weight + self._penalty_curvature()
 
     def hessian(self, parameters: Any) -> NDArray[np.float64]:
@@ -160,10 +163,12 @@ class ArrayObjective:
         coef, intercept = self._cast(self.to_original(parameters), width)
 
         def bends(rows: Any) -> Any:
-            scores = self._flat(self._scores(rows, coef, intercept), width)
+            scores = self._shifted(rows, self._flat(self._scores(rows, coef, intercept), width))
             bend = self.loss.second_derivative(xp, self.targets[rows, ...], scores)
-            weights = 1 if self.weights is None else self.weights[rows]
-            return bend * weights if width == 1 else bend * xp.reshape(weights * xp.ones_like(bend[:, 0, 0]), (-1, 1, 1))
+            if self.weights is None:
+                return bend
+            weights = self.weights[rows]
+            return bend * (weights if width == 1 else weights[:, None, None])
 
         matrix = self._moment(bends, width)
         penalty = np.zeros(len(matrix))
@@ -190,15 +195,16 @@ class ArrayObjective:
     def _residual(self, rows: Any, scores: Any) -> tuple[float, Any]:
         """Return Σ sᵢ ℓ(yᵢ, zᵢ) and sᵢ ∂ℓ/∂z of some rows, for scores without their offset."""
         xp, width = self.xp, self.loss.width
-        flat = self._flat(scores, width)
-        if self.offset is not None:
-            flat = flat + self.offset[rows, ...]
+        flat = self._shifted(rows, self._flat(scores, width))
         losses, slopes = self.loss.value_and_residual(xp, self.targets[rows, ...], flat)
         slopes = xp.reshape(slopes, (-1, width))
         if self.weights is not None:
             weights = self.weights[rows]
             losses, slopes = losses * weights, slopes * weights[:, None]
         return float(xp.sum(xp.astype(losses, xp.float64))), slopes
+
+    def _shifted(self, rows: Any, scores: Any) -> Any:
+        return scores if self.offset is None else scores + self.offset[rows, ...]
 
     @staticmethod
     def _flat(scores: Any, width: int) -> Any:
@@ -238,9 +244,7 @@ class ArrayObjective:
         coef, intercept = self._cast(self.to_original(parameters), 1)
         bends = []
         for rows in self._blocks():
-            scores = self._flat(self._scores(rows, coef, intercept), 1)
-            if self.offset is not None:
-                scores = scores + self.offset[rows]
+            scores = self._shifted(rows, self._flat(self._scores(rows, coef, intercept), 1))
             bends.append(self.loss.second_derivative(self.xp, self.targets[rows], scores))
         weights = self.xp.concat(bends)
         return 1.0, weights if self.weights is None else weights * self.weights

@@ -33,7 +33,7 @@ class RustBackend:
         """Return L with 0 ≼ ∇²F ≼ L·I, at zero parameters if the loss has no bound."""
         return _steepest.curvature(problem, n_threads)
 
-    def minimise(
+    def minimise(  # noqa: PLR0917
         self,
         problem: Problem,
         validation: Problem | None,
