@@ -56,6 +56,8 @@ pub struct Empirical<'a, T: Real> {
     scaling: Option<Scaling>,
     team: &'a Team<'a>,
     pass: Pass<'a, T>,
+    /// What `rounding` must know of the targets.
+    target_scale: (f64, f64),
     keep_lines: bool,
     /// ½ λ₂ ‖W‖² and its derivatives on the line that was last begun: held parameters and the way to the latest.
     held: Vec<f64>,
@@ -96,6 +98,7 @@ impl<'a, T: Real> Empirical<'a, T> {
             scaling: None,
             team,
             pass: Pass::new(design, loss.width()),
+            target_scale: target_scale(loss, sample.targets),
             keep_lines: false,
             held: Vec::new(),
             latest: Vec::new(),
@@ -217,6 +220,22 @@ impl<'a, T: Real> Empirical<'a, T> {
         })
     }
 
+    /// Softmax does not see what is added to the scores of all classes alike, so without a penalty the Hessian has no
+    /// bend there, and no inverse. Any bend will do: gradients do not point there, and no other direction feels it.
+    fn bend_shared_shifts(&self, matrix: &mut Mat<f64>) {
+        let Layout { width, n_features, fit_intercept } = self.layout;
+        let n_free = if self.penalty.l2 == 0.0 { n_features } else { 0 };
+        let place = |j: usize, k: usize| if j < n_features { k * n_features + j } else { width * n_features + k };
+        for j in (0..n_free).chain(if fit_intercept { Some(n_features) } else { None }) {
+            let bend = (0..width).map(|k| matrix[(place(j, k), place(j, k))]).sum::<f64>() / (width * width) as f64;
+            for k in 0..width {
+                for l in 0..width {
+                    matrix[(place(j, k), place(j, l))] += bend;
+                }
+            }
+        }
+    }
+
     /// Jᵀ H J / Σ sᵢ, where J is the change of variables.
     fn pull_back_matrix(&self, layout: Layout, matrix: Mat<f64>) -> Mat<f64> {
         let order = matrix.nrows();
@@ -230,6 +249,18 @@ impl<'a, T: Real> Empirical<'a, T> {
             rows = (0..order).map(|i| rows.iter().map(|row| row[i]).collect()).collect();
         }
         Mat::from_fn(order, order, |i, j| rows[i][j])
+    }
+}
+
+/// The mean square of residuals at score zero, and the size of what slopes are differences of.
+fn target_scale<T: Real>(loss: Loss, targets: &[T]) -> (f64, f64) {
+    let mean = |of: fn(f64) -> f64| targets.iter().map(|y| of(y.to_f64())).sum::<f64>() / targets.len().max(1) as f64;
+    match loss {
+        Loss::Mse { .. } | Loss::Huber { .. } => (mean(|y| y * y), 0.0),
+        Loss::SquaredHinge => (1.0, 0.0),
+        Loss::LogLoss => (0.0, 0.0),
+        Loss::Softmax { .. } | Loss::CrossEntropy { .. } => (0.0, 1.0),
+        Loss::Poisson => (0.0, 1.0 + mean(|y| y)),
     }
 }
 
@@ -329,6 +360,9 @@ impl<T: Real> Objective for Empirical<'_, T> {
         for i in 0..self.layout.n_coef() {
             matrix[(i, i)] += self.scaled(self.penalty.l2, i % self.layout.n_features, 2);
         }
+        if !self.loss.is_separable() {
+            self.bend_shared_shifts(&mut matrix);
+        }
         Ok(matrix)
     }
 
@@ -367,8 +401,11 @@ impl<T: Real> Objective for Empirical<'_, T> {
         Ok((value / self.total_weight + self.penalty.smooth_value(&point), slope / self.total_weight + bend))
     }
 
-    fn rounding(&self) -> f64 {
-        64.0 * T::PRECISION
+    /// The value's own rounding, then what the rounding of scores makes of it: |∂ℓ/∂z| |z| is at most about
+    /// √(ℓ · mean y²) for losses of residuals; where probabilities or counts are subtracted, their size.
+    fn rounding(&self, value: f64) -> f64 {
+        let (squares, sizes) = self.target_scale;
+        T::PRECISION * (64.0 * value.abs() + 4.0 * (value.abs() * squares).sqrt() + 4.0 * sizes)
     }
 }
 

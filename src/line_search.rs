@@ -52,7 +52,7 @@ pub fn search(objective: &mut dyn Objective, here: &mut Evaluated, direction: &[
     if !(slope < 0.0 && slope.is_finite()) {
         return Ok(None);
     }
-    let rounding = objective.rounding() * here.value.abs();
+    let rounding = objective.rounding(here.value);
     let line = Line { value: here.value, slope, rounding };
     objective.hold();
     let full = at(objective, here, direction, 1.0)?;

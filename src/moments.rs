@@ -59,7 +59,7 @@ pub fn column_squares<T: Real>(
                 return;
             }
             let block = start..(start + rows_at_once).min(rows.end);
-            let weights = weights.map_or(&ones[..block.len()], |weights| &weights[block.clone()]);
+            let weights = weights.map_or_else(|| &ones[..block.len()], |weights| &weights[block.clone()]);
             design.add_squares(block, weights, &center, &mut chunk.part);
             for (sum, part) in chunk.sums.iter_mut().zip(&mut chunk.part) {
                 *sum += part.to_f64();
@@ -71,4 +71,24 @@ pub fn column_squares<T: Real>(
         a.sums.iter_mut().zip(&b.sums).for_each(|(a, b)| *a += b);
     })?;
     Ok(chunks.swap_remove(0).sums)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::design::RowMajor;
+
+    #[test]
+    fn means_and_squares_with_and_without_weights() {
+        let x = [1.0, 10.0, 3.0, 10.0, 5.0, 10.0];
+        let design = RowMajor::new(&x, 3, 2).unwrap();
+        let team = Team::new(1, &|| false);
+        let twice = [2.0; 3];
+        for (weights, total) in [(None, 3.0), (Some(&twice[..]), 6.0)] {
+            let means = column_means(&design, &team, weights).unwrap();
+            assert_eq!(means, [3.0, 10.0]);
+            let squares = column_squares(&design, &team, weights, &means).unwrap();
+            assert_eq!(squares, [8.0 / 3.0 * total, 0.0]);
+        }
+    }
 }

@@ -42,8 +42,8 @@ pub trait Objective {
     /// The smooth part's value and slope at `t` on the line. Reads no data, only scores.
     fn along(&mut self, t: f64) -> Result<(f64, f64), Error>;
 
-    /// The share of a value that rounding alone may change.
-    fn rounding(&self) -> f64;
+    /// By how much rounding alone may change a value of about this size.
+    fn rounding(&self, value: f64) -> f64;
 }
 
 /// ‖p − prox(p − ∇f(p))‖, the proximal gradient mapping with a step of one; the gradient's norm if nothing is rough.

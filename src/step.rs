@@ -44,7 +44,7 @@ impl Trial<'_> {
     }
 
     fn rounding(&self) -> f64 {
-        self.objective.rounding() * (self.from.value.abs() + self.to.value.abs())
+        self.objective.rounding(self.from.value) + self.objective.rounding(self.to.value)
     }
 }
 

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 import steepest as st
 from samples import Sample, define, engine
-from steepest.losses import LogLoss, Loss, Mse
+from steepest.losses import HIGHEST_EXPONENT, Huber, LogLoss, Loss, Mse, Poisson, SquaredHinge
 from strategies import LeastSquares
 from tolerance import tolerance
 
 Values = NDArray[Any]
-#: Losses and slopes of rows, from targets (n,) and scores (n, width).
+#: Losses and slopes of rows, from targets, (n,) or (n, width), and scores (n, width).
 Evaluate = Callable[[Loss, Values, Values], tuple[Values, Values]]
 
 
@@ -38,17 +38,31 @@ def compiled(loss: Loss, targets: Values, scores: Values) -> tuple[Values, Value
     rows = [
         st.loss_and_gradient(
             np.zeros((1, 1), dtype=scores.dtype),
-            [target],
+            _observed(loss, target),
             np.zeros((loss.width, 1)) if loss.width > 1 else [0.0],
             row,
-            loss=loss.name,
-            classes=range(loss.n_classes) if isinstance(loss, LogLoss) else None,
+            loss=loss,
+            classes=classes_of(loss),
             backend="rust",
         )
         for target, row in zip(targets, scores, strict=True)
     ]
     losses = np.array([value for value, _, _ in rows])
     return losses, np.array([slope for _, _, slope in rows]).reshape(scores.shape)
+
+
+def _observed(loss: Loss, target: Any) -> Any:
+    """Return the target of one row as the façade takes it."""
+    if isinstance(loss, LogLoss) and loss.probabilities and loss.n_classes == 2:
+        return np.array([[1 - target, target]])
+    return np.array([target])
+
+
+def classes_of(loss: Loss) -> Any:
+    """Return the labels whose numbers are a loss's targets."""
+    if isinstance(loss, SquaredHinge):
+        return [-1, 1]
+    return range(loss.n_classes) if isinstance(loss, LogLoss) else None
 
 
 EVALUATIONS: dict[str, Evaluate] = {
@@ -62,7 +76,7 @@ class Pair(NamedTuple):
     """A target and two scores of a loss."""
 
     loss: Loss
-    target: float
+    target: Any
     u: Values
     v: Values
 
@@ -70,20 +84,31 @@ class Pair(NamedTuple):
 def sandwich(evaluate: Evaluate, pair: Pair) -> None:
     """0 ≤ ℓ(u) − ℓ(v) − ⟨ℓ′(v), u − v⟩ ≤ ½ L |u − v|²: value, slope, convexity and curvature at once."""
     loss, target, u, v = pair
-    targets = np.full(2, target, dtype=u.dtype)
+    targets = np.array([target, target], dtype=u.dtype)
     (value_u, value_v), (_, slope) = evaluate(loss, targets, np.stack([u, v]))
     move = u.astype(np.float64) - v
-    upper = 0.5 * loss.curvature * float(move @ move)
+    upper = 0.5 * _curvature(loss, pair) * float(move @ move)
     # With several classes a probability near one loses its distance to one, and so does a slope.
-    rounded = np.abs(slope) + (np.arange(loss.width) == target if loss.width > 1 else 0)
+    rounded = np.abs(slope) + (1 if isinstance(loss, LogLoss) and loss.n_classes > 2 else 0)
     magnitude = abs(value_u) + abs(value_v) + rounded @ np.abs(move) + upper + (loss.width > 1)
+    if isinstance(loss, Poisson):
+        # eᶻ and y z may cancel, and the slope is a difference of eᶻ and y; eᶻ is as far off as z is large.
+        highest = float(np.abs([u, v]).max())
+        magnitude += (float(np.sum(targets)) + _curvature(loss, pair) * (1 + highest)) * (highest + np.abs(move).sum())
     slack = tolerance(u.dtype, loss.width) * magnitude
     gap = float(value_u) - float(value_v) - float(slope @ move)
     assert -slack <= gap <= upper + slack
 
 
+def _curvature(loss: Loss, pair: Pair) -> float:
+    """Return the bound on the second derivative between two scores; it rises with the score where it has no bound."""
+    if loss.curvature is not None:
+        return loss.curvature
+    return float(np.exp(min(max(pair.u.max(), pair.v.max()), HIGHEST_EXPONENT[str(pair.u.dtype)])))
+
+
 class Rows(NamedTuple):
-    """Targets (n,) and scores (n, width) of a loss."""
+    """Targets, (n,) or (n, width), and scores (n, width) of a loss."""
 
     loss: Loss
     targets: Values
@@ -110,15 +135,21 @@ def finite(evaluate: Evaluate, rows: Rows) -> None:
     """Loss and slope are finite wherever the loss itself is a number that the type can hold."""
     dtype = rows.scores.dtype
     largest, scores = float(np.finfo(dtype).max), rows.scores.astype(np.longdouble)
-    if isinstance(rows.loss, Mse):
-        holds = np.abs(scores[:, 0] - rows.targets) < np.sqrt(largest) / 2
+    targets = rows.targets.astype(np.longdouble).reshape(len(scores), -1)
+    if isinstance(rows.loss, (Mse, Huber)):
+        holds = np.all(np.abs(scores - targets) < np.sqrt(largest) / 4, axis=1)
+    elif isinstance(rows.loss, SquaredHinge):
+        holds = np.abs(scores[:, 0]) < np.sqrt(largest) / 2
+    elif isinstance(rows.loss, Poisson):
+        cap = HIGHEST_EXPONENT[str(dtype)]
+        tangent = np.exp(np.longdouble(cap)) * (1 + np.maximum(scores - cap, 0))
+        holds = (tangent + np.abs(targets * scores) < largest / 2)[:, 0]
     else:
-        chosen = scores[np.arange(len(scores)), rows.targets.astype(int)] if rows.loss.width > 1 else scores[:, 0]
-        holds = scores.max(axis=1) - chosen < largest
+        holds = scores.max(axis=1) - scores.min(axis=1) < largest
     losses, slopes = evaluate(*rows)
     assert np.all(np.isfinite(losses[holds]))
     assert np.all(np.isfinite(slopes[holds]))
-    assert np.all(losses[holds] >= 0)
+    assert isinstance(rows.loss, Poisson) or np.all(losses[holds] >= 0)
 
 
 def matches_definition(backend: str, sample: Sample) -> None:
@@ -146,7 +177,7 @@ def weights_are_repetitions(backend: str, sample: Sample) -> None:
     assert sample.weights is not None
     index = np.repeat(np.arange(len(sample.y)), sample.weights.astype(int))
     repeated = sample.rows(index).but(weights=None)
-    same(backend, repeated, sample, exact=sample.loss == "mse")
+    same(backend, repeated, sample, exact=sample.is_exact)
 
 
 def weights_are_relative(backend: str, sample: Sample, factor: float) -> None:
@@ -171,7 +202,7 @@ def parts_make_the_whole(backend: str, sample: Sample, cut: int) -> None:
 
 def penalty_spares_the_intercept(backend: str, sample: Sample) -> None:
     """α adds ½ α ‖W‖² and α W: nothing that depends on the intercept, not a bit."""
-    n = sample.coef.size
+    n, sample = sample.coef.size, sample.smooth
     plain, penalised = sample.but(alpha=0.0).evaluate(backend), sample.but(alpha=2.0).evaluate(backend)
     assert penalised.gradient[n:].tobytes() == plain.gradient[n:].tobytes()
     assert penalised.value == plain.value + float(np.sum(sample.coef**2))
@@ -190,6 +221,38 @@ def curvature_is_the_spectrums(backend: str, problem: LeastSquares, dtype: Any, 
     assert exact - slack <= engine(backend).curvature(description, 1) <= exact * (1 + 1e-6) + slack
 
 
+def penalty_is_a_proximal_map(penalty: Any, w: Values, v: Values, size: float, scale: float) -> None:
+    """prox(w) costs no more than any competitor, is firmly non-expansive, and does nothing at size 0."""
+    at_w, at_v = penalty.prox(np, w, size, scale), penalty.prox(np, v, size, scale)
+
+    def cost(x: Values) -> Any:
+        return 0.5 * np.sum((x - w) ** 2) + size * penalty.rough_value(np, x / scale)
+
+    slack = tolerance(np.float64, len(w)) * (np.sum(w**2) + np.sum(v**2) + cost(v))
+    assert cost(at_w) <= min(cost(v), cost(w), cost(np.zeros_like(w))) + slack
+    assert np.sum((at_w - at_v) ** 2) <= float((at_w - at_v) @ (w - v)) + slack
+    assert np.array_equal(penalty.prox(np, w, 0.0, scale), w)
+    # Moreau: what the map takes away is the projection on the ball of the dual norm.
+    assert np.all(np.abs(w - at_w) <= size * penalty.l1 / scale * (1 + 1e-15))
+    assert np.array_equal(np.sign(at_w) * np.sign(w), np.abs(np.sign(at_w)))
+
+
+def descends_with_prox(backend: str, sample: Sample) -> None:
+    """A proximal step of 1/L lowers F by ‖move‖² / 2η at least; the move is prox(w − η ∇f(w)) − w."""
+    here = sample.evaluate(backend)
+    fit = one_step(backend, sample)
+    size, n = float(fit.history.step_size[0]), sample.coef.size
+    moved = np.append(np.ravel(sample.coef), np.broadcast_to(sample.intercept, sample.width)) - size * here.gradient
+    threshold = size * sample.alpha * sample.l1_ratio
+    expected = np.append(np.sign(moved[:n]) * np.maximum(np.abs(moved[:n]) - threshold, 0), moved[n:])
+    reached = fit.parameters
+    reach = np.abs(moved) + threshold
+    assert np.all(np.abs(reached - expected) <= tolerance(np.float64, 4) * reach)
+    way = reached - np.append(np.ravel(sample.coef), np.broadcast_to(sample.intercept, sample.width))
+    slack = 80 * tolerance(sample.X.dtype, sample.terms) * define(sample).value_magnitude
+    assert fit.loss <= fit.history.loss[0] - float(way @ way) / (2 * size) + slack
+
+
 def one_step(backend: str, sample: Sample, **options: Any) -> st.Fit:
     """Make one step from the sample's own point."""
     with warnings.catch_warnings():
@@ -200,7 +263,9 @@ def one_step(backend: str, sample: Sample, **options: Any) -> st.Fit:
             sample.y,
             loss=sample.loss,
             alpha=sample.alpha,
+            l1_ratio=sample.l1_ratio,
             sample_weight=sample.weights,
+            offset=sample.offset,
             classes=sample.classes,
             start=(sample.coef, sample.intercept),
             n_steps=1,
@@ -211,6 +276,7 @@ def one_step(backend: str, sample: Sample, **options: Any) -> st.Fit:
 
 def descends(backend: str, sample: Sample) -> None:
     """A step of 1/L lowers the objective by at least half its length times the squared gradient, but for rounding."""
+    sample = sample.smooth
     fit = one_step(backend, sample)
     there = define(sample.but(coef=fit.coef, intercept=fit.intercept))
     slack = 2 * tolerance(sample.X.dtype, sample.terms) * max(define(sample).value_magnitude, there.value_magnitude)
@@ -220,6 +286,7 @@ def descends(backend: str, sample: Sample) -> None:
 
 def steps_are_literal(backend: str, sample: Sample) -> None:
     """The history has what was before the step; the step is the learning rate times the gradient, bit for bit."""
+    sample = sample.smooth
     here, rate, n = sample.evaluate(backend), 0.001, sample.coef.size
     fit = one_step(backend, sample, learning_rate=rate)
     assert fit.history.loss.tolist() == [here.value]

@@ -30,7 +30,7 @@ class Evaluation(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """Data and parameters; `n_classes` is 0 for "mse", else the labels in `y` are 0 … n_classes − 1."""
+    """Data and parameters of one of the `KINDS`: labels in `y` are 0 … n_classes − 1, or a row of `y` has `width`."""
 
     loss: str
     X: NDArray[Any]
@@ -40,6 +40,8 @@ class Sample:
     weights: NDArray[Any] | None = None
     alpha: float = 0.0
     n_classes: int = 0
+    l1_ratio: float = 0.0
+    offset: NDArray[Any] | None = None
 
     def __repr__(self) -> str:
         fields = ((field.name, getattr(self, field.name)) for field in dataclasses.fields(self))
@@ -56,13 +58,25 @@ class Sample:
 
     def rows(self, index: Any) -> Self:
         """Return the sample of some of the rows."""
-        weights = None if self.weights is None else self.weights[index]
-        return self.but(X=self.X[index], y=self.y[index], weights=weights)
+        weights, offset = (None if of is None else of[index] for of in (self.weights, self.offset))
+        return self.but(X=self.X[index], y=self.y[index], weights=weights, offset=offset)
 
     @property
     def width(self) -> int:
         """Scores a row."""
+        if self.loss == "mse" and self.y.ndim == 2:
+            return int(self.y.shape[1])
         return self.n_classes if self.n_classes > 2 else 1
+
+    @property
+    def smooth(self) -> Self:
+        """Return the sample with the ridge penalty."""
+        return self.but(l1_ratio=0.0)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether whole numbers make whole losses, whose sums are exact in any order."""
+        return self.loss == "mse"
 
     @property
     def classes(self) -> list[int] | None:
@@ -86,8 +100,10 @@ class Sample:
             self.y,
             loss=self.loss,
             alpha=self.alpha,
+            l1_ratio=self.l1_ratio,
             fit_intercept=True,
             sample_weight=self.weights,
+            offset=self.offset,
             classes=self.classes,
         )
 
@@ -104,7 +120,9 @@ class Sample:
             self.intercept,
             loss=self.loss,
             alpha=self.alpha,
+            l1_ratio=self.l1_ratio,
             sample_weight=self.weights,
+            offset=self.offset,
             classes=self.classes,
             backend=backend,
             n_threads=n_threads,
@@ -126,18 +144,43 @@ class Definition(NamedTuple):
     gradient_magnitude: NDArray[np.float64]
 
 
-def point(sample: Sample, z: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-    """Return ℓ, ∂ℓ/∂z and the curvature bound for scores (n, width)."""
+class Rowwise(NamedTuple):
+    """A loss at the scores of each row: (n,), else (n, width); and how large the terms are that make it up."""
+
+    losses: NDArray[np.float64]
+    slopes: NDArray[np.float64]
+    curvature: Any
+    loss_magnitude: Any
+    slope_magnitude: Any
+
+
+def point(sample: Sample, z: NDArray[np.float64]) -> Rowwise:
+    """Return ℓ, ∂ℓ/∂z and a bound on the curvature for scores (n, width), by the formulas of the textbooks."""
     y = sample.y.astype(np.float64)
+    column = y if y.ndim == 2 else y[:, None]
+    residual = z - column if sample.loss in {"mse", "huber"} else z
     if sample.loss == "mse":
-        return (z[:, 0] - y) ** 2, 2 * (z - y[:, None]), 2.0
+        return Rowwise(np.mean(residual**2, axis=1), 2 * residual / sample.width, 2.0 / sample.width, 0.0, 0.0)
+    if sample.loss == "huber":
+        far = np.abs(residual) > 1
+        losses = np.where(far, np.abs(residual) - 0.5, 0.5 * residual**2)
+        return Rowwise(losses[:, 0], np.where(far, np.sign(residual), residual), 1.0, 1.0, 1.0)
+    if sample.loss == "poisson":
+        mean = np.exp(z)
+        return Rowwise((mean - column * z)[:, 0], mean - column, mean, (mean + column * np.abs(z))[:, 0], mean + column)
+    if sample.loss == "squared_hinge":
+        sign = 2 * column - 1
+        miss = np.maximum(0, 1 - sign * z)
+        return Rowwise(miss[:, 0] ** 2, -2 * sign * miss, 2.0, 1.0, 1.0)
     if sample.width == 1:
-        sign = 1 - 2 * y[:, None]
-        return np.logaddexp(0, sign * z)[:, 0], sign / (1 + np.exp(-sign * z)), 0.25
-    chosen = y[:, None] == np.arange(sample.width)
-    ahead = z - z[chosen][:, None]
-    losses = np.logaddexp.reduce(ahead, axis=1)
-    return losses, np.exp(ahead - losses[:, None]) - chosen, 0.5
+        ones = column[:, 1:] if y.ndim == 2 else column
+        losses = ones * np.logaddexp(0, -z) + (1 - ones) * np.logaddexp(0, z)
+        slopes = (1 - ones) / (1 + np.exp(-z)) - ones / (1 + np.exp(z))
+        return Rowwise(losses[:, 0], slopes, 0.25, 0.0, 0.0)
+    chosen = column if y.ndim == 2 else column == np.arange(sample.width)
+    ahead = z[:, None, :] - z[:, :, None]
+    own = np.logaddexp.reduce(ahead, axis=2)
+    return Rowwise(np.sum(chosen * own, axis=1), np.exp(-own) - chosen, 0.5, 1.0, 0.0)
 
 
 def define(sample: Sample) -> Definition:
@@ -145,21 +188,23 @@ def define(sample: Sample) -> Definition:
     X, d = sample.X.astype(np.float64), sample.X.shape[1]
     coef = np.asarray(sample.coef, dtype=np.float64).reshape(sample.width, d)
     intercept = np.broadcast_to(np.asarray(sample.intercept, dtype=np.float64), sample.width)
+    offset = 0.0 if sample.offset is None else sample.offset.astype(np.float64).reshape(len(X), -1)
     shares = np.ones(len(X)) if sample.weights is None else sample.weights.astype(np.float64)
     shares = shares / shares.sum()
-    losses, slopes, curvature = point(sample, X @ coef.T + intercept)
-    penalty = 0.5 * sample.alpha * float(np.sum(coef * coef))
-    gradient = np.concatenate([(slopes.T * shares @ X + sample.alpha * coef).ravel(), shares @ slopes])
+    losses, slopes, curvature, loss_terms, slope_terms = point(sample, X @ coef.T + intercept + offset)
+    l1, l2 = sample.alpha * sample.l1_ratio, sample.alpha * (1 - sample.l1_ratio)
+    penalty = l1 * float(np.sum(np.abs(coef))) + 0.5 * l2 * float(np.sum(coef * coef))
+    gradient = np.concatenate([(slopes.T * shares @ X + l2 * coef).ravel(), shares @ slopes])
 
-    # A score is off by eps times `reach`; a slope then by `curvature` times that, a loss by its slope times that. The
-    # cross-entropy of several classes also has the logarithm of a sum between 1 and their number.
-    reach = np.abs(X) @ np.abs(coef.T) + np.abs(intercept)
-    reach += np.abs(sample.y.astype(np.float64))[:, None] if sample.loss == "mse" else 1.0
-    slope_magnitude = np.abs(slopes) + curvature * reach
+    # A score is off by eps times `reach`; a slope then by `curvature` times that, a loss by its slope times that.
+    reach = np.abs(X) @ np.abs(coef.T) + np.abs(intercept) + np.abs(offset)
+    y = sample.y.astype(np.float64)
+    reach += np.abs(y if y.ndim == 2 else y[:, None]) if sample.loss in {"mse", "huber"} else 1.0
+    slope_magnitude = np.abs(slopes) + curvature * reach + slope_terms
     second_order = tolerance(sample.X.dtype, sample.terms) * curvature * reach
-    loss_magnitude = np.abs(losses) + np.sum((np.abs(slopes) + second_order) * reach, axis=1) + (sample.width > 1)
+    loss_magnitude = np.abs(losses) + np.sum((np.abs(slopes) + second_order) * reach, axis=1) + loss_terms
     gradient_magnitude = np.concatenate(
-        [(slope_magnitude.T * shares @ np.abs(X) + sample.alpha * np.abs(coef)).ravel(), shares @ slope_magnitude]
+        [(slope_magnitude.T * shares @ np.abs(X) + l2 * np.abs(coef)).ravel(), shares @ slope_magnitude]
     )
     value_magnitude = float(shares @ loss_magnitude) + penalty
     return Definition(float(shares @ losses) + penalty, gradient, value_magnitude, gradient_magnitude)

@@ -89,8 +89,64 @@ def _reflect(draw: DrawFn, matrix: Floats) -> Floats:
     return matrix
 
 
-#: The kinds of sample: loss and number of classes. A new loss adds its own.
-KINDS = {"mse": ("mse", 0), "binary": ("log_loss", 2), "softmax": ("log_loss", 4)}
+class Kind(NamedTuple):
+    """A loss, the number of its classes (0: none), and the columns of `y` (1: none but itself)."""
+
+    loss: str
+    n_classes: int = 0
+    n_columns: int = 1
+
+    @property
+    def width(self) -> int:
+        """Scores a row."""
+        return self.n_columns if self.loss == "mse" else (self.n_classes if self.n_classes > 2 else 1)
+
+
+#: The kinds of sample. A new loss adds its own.
+KINDS = {
+    "mse": Kind("mse"),
+    "two targets": Kind("mse", n_columns=2),
+    "binary": Kind("log_loss", 2),
+    "binary probabilities": Kind("log_loss", 2, n_columns=2),
+    "softmax": Kind("log_loss", 4),
+    "probabilities": Kind("log_loss", 3, n_columns=3),
+    "huber": Kind("huber"),
+    "poisson": Kind("poisson"),
+    "squared_hinge": Kind("squared_hinge", 2),
+}
+#: Those whose curvature has a bound.
+BOUNDED = sorted(set(KINDS) - {"poisson"})
+
+
+@st.composite
+def probabilities(draw: DrawFn, n_rows: int, n_classes: int) -> Floats:
+    """Promises rows of eighths that sum to one."""
+    cuts = draw(hnp.arrays(np.int64, (n_rows, n_classes - 1), elements=st.integers(0, 8)))
+    edges = np.hstack([np.zeros((n_rows, 1)), np.sort(cuts, axis=1), np.full((n_rows, 1), 8)])
+    return np.diff(edges, axis=1) / 8
+
+
+def observed(kind: str, n_rows: int, generator: np.random.Generator) -> Floats:
+    """Promises targets that `kind` can observe, from a generator of random numbers."""
+    loss, n_classes, n_columns = KINDS[kind]
+    if n_classes and n_columns > 1:
+        shares = generator.uniform(size=(n_rows, n_columns))
+        return shares / shares.sum(axis=1, keepdims=True)
+    if n_classes:
+        return (np.arange(n_rows) % n_classes).astype(np.float64)
+    numbers = generator.normal(size=(n_rows, n_columns) if n_columns > 1 else n_rows)
+    return np.round(np.exp(numbers)) if loss == "poisson" else numbers
+
+
+@st.composite
+def targets(draw: DrawFn, kind: Kind, n_rows: int, numbers: SearchStrategy[Floats]) -> Floats:
+    """Promises what `kind` can observe, (n_rows,) or (n_rows, n_columns); `numbers` gives those of a regression."""
+    if kind.n_classes and kind.n_columns > 1:
+        return draw(probabilities(n_rows, kind.n_classes))
+    if kind.n_classes:
+        return draw(hnp.arrays(np.float64, n_rows, elements=st.integers(0, kind.n_classes - 1).map(float)))
+    drawn = draw(numbers)
+    return np.abs(drawn) if kind.loss == "poisson" else drawn
 
 
 @st.composite
@@ -107,30 +163,30 @@ def samples(
     With `exact` they are small and whole (alpha in halves), so that the sums of "mse" are exact in any order, in
     float32 too. Otherwise entries reach ±10. Labels need not all be there. Weights are whole, from 1 to 4.
     """
-    loss, n_classes = KINDS[kind or draw(st.sampled_from(sorted(KINDS)))]
-    n, d = draw(st.integers(1, max_rows)), draw(st.integers(1, 4))
-    shape = (n_classes, d) if n_classes > 2 else (d,)
+    kind_of = KINDS[kind or draw(st.sampled_from(sorted(KINDS)))]
+    n, d, width = draw(st.integers(1, max_rows)), draw(st.integers(1, 4)), kind_of.width
+    shape = (width, d) if width > 1 else (d,)
+    # Exponentials of scores stay within the range of single precision.
+    shrink = 1 / 64 if kind_of.loss == "poisson" else 1.0
     # Half precision: no number is so small that its square is lost, which no relative error could account for.
     reals = st.floats(-10, 10, width=16)
 
-    def numbers(shape: Any, largest: int) -> Floats:
-        if exact:
-            return draw(integers(shape, largest))
-        return draw(hnp.arrays(np.float64, shape, elements=reals))
+    def numbers(shape: Any, largest: int) -> SearchStrategy[Floats]:
+        return integers(shape, largest) if exact else hnp.arrays(np.float64, shape, elements=reals)
 
-    if loss == "mse":
-        y = numbers(n, LARGEST_INTEGER)
-    else:
-        y = draw(hnp.arrays(np.float64, n, elements=st.integers(0, n_classes - 1).map(float)))
+    columns = (n, kind_of.n_columns) if kind_of.n_columns > 1 else n
+    offsets = numbers((n, width) if width > 1 else n, 4).map(lambda offset: offset * shrink)
     return Sample(
-        loss=loss,
-        X=numbers((n, d), LARGEST_INTEGER),
-        y=y,
-        coef=numbers(shape, 2),
-        intercept=numbers(shape[:-1] or 1, 4),
+        loss=kind_of.loss,
+        X=draw(numbers((n, d), LARGEST_INTEGER)),
+        y=draw(targets(kind_of, n, numbers(columns, LARGEST_INTEGER))),
+        coef=draw(numbers(shape, 2)) * shrink,
+        intercept=draw(numbers(shape[:-1] or 1, 4)) * shrink,
         weights=draw(weights(n)) if (draw(st.booleans()) if weighted is None else weighted) else None,
         alpha=draw(st.sampled_from([0.0, 0.5, 2.0])),
-        n_classes=n_classes,
+        n_classes=kind_of.n_classes,
+        l1_ratio=draw(st.sampled_from([0.0, 0.5, 1.0])),
+        offset=draw(st.none() | offsets),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import graphlib
 import re
 from collections.abc import Iterator
@@ -10,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from steepest.losses import LOSSES
+from steepest.losses import LOSSES, LogLoss
 from steepest.methods import METHODS
+from steepest.step_sizes import SCHEDULES, SEARCHES, STEP_SIZES, Auto
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "python" / "steepest"
@@ -23,10 +25,15 @@ PYTHON_ROWS = [
     ["validation"],
     ["losses"],
     ["penalties"],
+    ["step_sizes"],
     ["methods"],
+    ["batches"],
+    ["design"],
     ["problem"],
     ["backends"],
     ["result", "plot", "progress"],
+    ["choice"],
+    ["setup", "outcome"],
     ["descend"],
     ["__init__"],
     ["metrics"],
@@ -46,14 +53,34 @@ RUST_ROWS = [
     ["design"],
     ["reduce"],
     ["pass"],
-    ["spectrum"],
+    ["moments"],
     ["objective"],
-    ["method", "step", "stopping"],
+    ["scaling"],
+    ["hessian"],
+    ["spectrum"],
+    ["empirical"],
+    ["state"],
+    ["batches"],
+    ["step", "line_search", "method"],
+    ["stopping"],
     ["descend"],
     ["python"],
 ]
+#: What the files of ``backends`` import of each other. The folder's own module chooses among those that compute.
+BETWEEN_BACKENDS = {
+    ("__init__", "array"),
+    ("__init__", "rust"),
+    ("array", "loop"),
+    ("array", "objective"),
+    ("loop", "line_search"),
+    ("objective", "spectrum"),
+}
 #: What only some modules may name, and which.
-PYTHON_HOMES = {"_steepest": {"__init__.py", "backends/rust.py"}, "cupy": {"backends/cupy.py"}}
+PYTHON_HOMES = {
+    "_steepest": {"__init__.py", "backends/rust.py"},
+    "cupy": {"backends/cupy.py"},
+    "scipy": {"design.py"},
+}
 RUST_HOMES = {
     "rayon": {"reduce.rs"},
     "pyo3": {"python.rs"},
@@ -66,6 +93,8 @@ MOST_FUNCTION_LINES = 60
 
 PYTHON_FILES = sorted(PACKAGE.rglob("*.py"))
 RUST_FILES = sorted(CRATE.rglob("*.rs"))
+#: Every rule for step sizes: those asked for by name, and the schedules.
+STEP_SIZE_RULES = (Auto, *SCHEDULES, *SEARCHES)
 
 
 def relative(path: Path) -> str:
@@ -140,7 +169,7 @@ def test_scanners_see_imports() -> None:
     assert "result" not in python_imports(PACKAGE / "plot.py")
     assert {"design", "error", "lanes", "real", "reduce"} == rust_imports(CRATE / "pass.rs")
     assert "lanes" in rust_imports(CRATE / "python.rs")
-    assert "design" in rust_imports(CRATE / "objective.rs")
+    assert "design" in rust_imports(CRATE / "empirical.rs")
     assert sibling("steepest.backends.array.ArrayBackend") == "backends"
     assert sibling("steepest.descend") == "descend"
     assert sibling("steepest.Fit") == "__init__"
@@ -174,16 +203,16 @@ def test_no_circle_of_imports() -> None:
         assert list(graphlib.TopologicalSorter(graph).static_order())
 
 
-def test_backends_need_one_helper_of_each_other() -> None:
+def test_backends_know_as_little_as_can_be_of_each_other() -> None:
     between = {
-        (relative(path), name.removeprefix("steepest.backends.").split(".")[0])
+        (path.stem, name.removeprefix("steepest.backends.").split(".")[0])
         for path in (PACKAGE / "backends").glob("*.py")
         for name in imported(path)
         if name.startswith("steepest.backends.")
     }
-    files = {path.stem for path in (PACKAGE / "backends").glob("*.py")} - {"__init__", "spectrum"}
-    # The folder's own module is the one that chooses among them.
-    assert between == {("backends/array.py", "spectrum")} | {("backends/__init__.py", name) for name in files}
+    assert between == BETWEEN_BACKENDS
+    files = {path.stem for path in (PACKAGE / "backends").glob("*.py")}
+    assert files == {name for pair in BETWEEN_BACKENDS for name in pair}
 
 
 @pytest.mark.parametrize("name", PYTHON_HOMES)
@@ -241,17 +270,37 @@ def test_map_of_the_crate() -> None:
     assert found == re.findall(r"^(?:pub )?mod (\w+);", text, flags=re.MULTILINE)
 
 
+def rust_registry(path: Path, function: str, pattern: str) -> set[str]:
+    """Return the names that a function of the core knows, which are those that its error lists."""
+    (body,) = re.findall(
+        rf"^( *)((?:pub )?fn {function}\(.*?\n)\1}}\n", rust_code(path), flags=re.DOTALL | re.MULTILINE
+    )
+    names = set(re.findall(pattern, body[1]))
+    (listed,) = re.findall(r'known: "([\w, ]+)"', body[1])
+    assert names == set(listed.split(", "))
+    return names
+
+
 def test_both_registries_know_the_same_losses() -> None:
-    text = (CRATE / "loss.rs").read_text(encoding="utf-8")
-    (body,) = re.findall(r"fn from_name.*?\n    \}\n", text, flags=re.DOTALL)
-    names = set(re.findall(r'\("(\w+)", \w+\) => Ok', body))
-    assert names == {loss.name for loss in LOSSES.values()}
-    assert names == set(re.findall(r'known: "([\w, ]+)"', body)[0].split(", "))
-    assert names <= set(LOSSES)
+    names = rust_registry(CRATE / "loss.rs", "from_name", r'"(\w+)" => Ok')
+    softmax = [LogLoss(n_classes=3, probabilities=probabilities) for probabilities in (False, True)]
+    assert names == {loss().kernel for loss in LOSSES.values()} | {loss.kernel for loss in softmax}
+    assert {loss.name for loss in LOSSES.values()} <= set(LOSSES)
 
 
 def test_both_registries_know_the_same_methods() -> None:
-    text = (CRATE / "method" / "mod.rs").read_text(encoding="utf-8")
-    names = set(re.findall(r'"(\w+)" => Ok', text))
+    names = rust_registry(CRATE / "method" / "mod.rs", "build", r'"(\w+)"(?: if [^=]*== 0\.0)? => Box')
     assert names == set(METHODS) == {method.name for method in METHODS.values()}
-    assert names == set(re.findall(r'known: "([\w, ]+)"', text)[0].split(", "))
+
+
+def test_both_registries_know_the_same_step_sizes() -> None:
+    names = rust_registry(CRATE / "method" / "mod.rs", "rule", r'\("(\w+)", \S+\) => Box')
+    assert names == {rule.name for rule in STEP_SIZE_RULES}
+    assert {rule.name: rule for rule in STEP_SIZE_RULES}.items() >= STEP_SIZES.items()
+
+
+def test_the_core_reads_the_settings_that_descriptions_have() -> None:
+    text = rust_code(CRATE / "method" / "mod.rs")
+    for prefix, kinds in ((r"method\.", METHODS.values()), (r"(?<!\.)", STEP_SIZE_RULES)):
+        fields = {field.name for kind in kinds for field in dataclasses.fields(kind) if field.init}  # type: ignore[arg-type]
+        assert set(re.findall(rf'{prefix}get\("(\w+)"\)', text)) == fields

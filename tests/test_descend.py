@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,15 @@ from numpy.typing import NDArray
 import steepest as st
 from properties import descends, steps_are_literal
 from samples import Sample, define
-from strategies import KINDS, samples
+from steepest.methods import METHODS
+from strategies import BOUNDED, KINDS, observed, samples
 from tolerance import tolerance
 
 DTYPES = [np.float32, np.float64]
 #: Steps that tell an error of bookkeeping from one of rounding, which only adds up later.
 FIRST_STEPS = 5
+#: Rounding after so few steps, however a search for a step size or a Hessian magnifies it.
+SAME_STEPS = tolerance(np.float64, 1000, condition=100)
 
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)
 every_kind = pytest.mark.parametrize("kind", KINDS)
@@ -31,7 +35,9 @@ def run(sample: Sample, backend: str, **options: Any) -> st.Fit:
         sample.y,
         loss=sample.loss,
         alpha=sample.alpha,
+        l1_ratio=sample.l1_ratio,
         sample_weight=sample.weights,
+        offset=sample.offset,
         classes=sample.classes,
         backend=backend,
         **(start | options),
@@ -44,14 +50,16 @@ def safe_rate(sample: Sample) -> float:
     return 0.9 / (2 * float(np.average(squares, weights=sample.weights)) + sample.alpha)
 
 
-def example(kind: str, n: int = 40, d: int = 3) -> Sample:
-    """A problem that no descent is done with in a few steps."""
-    loss, n_classes = KINDS[kind]
-    generator = np.random.default_rng(n + d)
+def example(kind: str, n: int = 41, d: int = 3) -> Sample:
+    """A problem that no descent is done with in a few steps; no gradient is zero but for rounding."""
+    kind_of, generator = KINDS[kind], np.random.default_rng(n + d)
     X = generator.normal(size=(n, d)) * 2.0 ** np.arange(d)
-    y = np.arange(n) % n_classes if n_classes else X @ np.ones(d) + generator.normal(size=n)
-    shape = (n_classes, d) if n_classes > 2 else (d,)
-    return Sample(loss, X, y, np.zeros(shape), np.zeros(shape[:-1] or 1), alpha=0.01, n_classes=n_classes)
+    y = observed(kind, n, generator)
+    if kind == "mse":
+        y += X @ np.ones(d)
+    shape = (kind_of.width, d) if kind_of.width > 1 else (d,)
+    zeros = np.zeros(shape), np.zeros(shape[:-1] or 1)
+    return Sample(kind_of.loss, X, y, *zeros, alpha=0.01, n_classes=kind_of.n_classes)
 
 
 def bits(fit: st.Fit) -> list[bytes]:
@@ -62,10 +70,10 @@ def bits(fit: st.Fit) -> list[bytes]:
 
 
 @every_dtype
-@every_kind
+@pytest.mark.parametrize("kind", BOUNDED)
 @given(data=strategies.data())
 def test_first_steps_of_both_backends(kind: str, dtype: Any, data: strategies.DataObject) -> None:
-    sample = data.draw(samples(kind)).cast(dtype, data.draw(strategies.sampled_from("CF")))
+    sample = data.draw(samples(kind)).smooth.cast(dtype, data.draw(strategies.sampled_from("CF")))
     rate, slack = safe_rate(sample), tolerance(dtype, sample.terms)
     worst_slope = drift = 0.0
     for n_steps in range(FIRST_STEPS + 1):
@@ -84,10 +92,54 @@ def test_first_steps_of_both_backends(kind: str, dtype: Any, data: strategies.Da
     assert np.array_equal(portable.history.step_size, core.history.step_size)
 
 
+def plans() -> list[tuple[str, Any, Any]]:
+    """Every method with every rule for step sizes that it takes, at a rate that is safe for `example`."""
+    rate = 2e-3
+    schedules = [rate, st.InverseScaling(rate), st.Exponential(rate, decay=0.5), st.Cosine(rate, n_steps=4), "auto"]
+    batches = [st.StochasticGradientDescent(batch_size=8), st.Adam(batch_size=8)]
+    found: list[tuple[str, Any, Any]] = []
+    for method in [*METHODS, *batches]:
+        kind = method if isinstance(method, str) else method.name
+        rules = schedules if METHODS[kind].takes_learning_rate else ["auto"]
+        searches = ["armijo", "barzilai_borwein"] if kind == "gd" else []
+        found += [(f"{kind}-{getattr(rule, 'name', rule)}", method, rule) for rule in [*rules, *searches]]
+    return found
+
+
+every_plan = pytest.mark.parametrize(
+    ("method", "rule"), [plan[1:] for plan in plans()], ids=[plan[0] for plan in plans()]
+)
+
+
+@every_plan
+@every_kind
+@pytest.mark.parametrize("precondition", [False, True])
+def test_first_steps_of_every_plan(kind: str, method: Any, rule: Any, *, precondition: bool) -> None:
+    """Both backends make the same steps, where errors of bookkeeping cannot yet be mistaken for rounding."""
+    sample = example(kind)
+    options: dict[str, Any] = {"method": method, "learning_rate": rule, "precondition": precondition}
+    if (METHODS[method] if isinstance(method, str) else method).takes_l1:
+        sample = sample.but(l1_ratio=0.5)
+    for n_steps in range(1, FIRST_STEPS + 1):
+        with warnings.catch_warnings():
+            # A rate for all kinds is too long for some.
+            warnings.simplefilter("ignore", st.ConvergenceWarning)
+            core, portable = (run(sample, name, n_steps=n_steps, **options) for name in ("rust", "numpy"))
+        scale = 1 + float(np.abs(portable.coef).max())
+        assert np.abs(core.coef - portable.coef).max() <= SAME_STEPS * scale
+        assert np.abs(core.intercept - portable.intercept).max() <= SAME_STEPS * scale
+        assert core.loss == pytest.approx(portable.loss, rel=SAME_STEPS)
+        if "stalled" in {core.status, portable.status}:
+            # At the optimum; whether another step was found there is a matter of rounding.
+            return
+        assert core.n_steps == portable.n_steps == n_steps
+        assert core.history.step_size == pytest.approx(portable.history.step_size, rel=SAME_STEPS)
+
+
 @every_dtype
 @given(data=strategies.data())
 def test_auto_is_one_number_for_all_steps(backend: str, dtype: Any, data: strategies.DataObject) -> None:
-    sample = data.draw(samples()).cast(dtype)
+    sample = data.draw(strategies.sampled_from(BOUNDED).flatmap(samples)).smooth.cast(dtype)
     automatic = run(sample, backend, n_steps=3)
     rate = automatic.history.step_size[0]
     assert bits(run(sample, backend, n_steps=3, learning_rate=float(rate))) == bits(automatic)
@@ -153,6 +205,8 @@ def test_a_thousand_steps_on_a_hundred_points_are_the_textbooks(backend: str) ->
 )
 def test_a_descent_goes_on_where_it_stopped(backend: str, kind: str, dtype: Any, *, as_tuple: bool) -> None:
     """k steps and then m more are k + m steps, bit for bit."""
+    if kind == "poisson" and as_tuple:
+        pytest.skip("its step size is found where the descent starts, and a pair does not remember it")
     sample = example(kind).cast(dtype)
     whole = run(sample, backend, n_steps=12)
     first = run(sample, backend, n_steps=5)
@@ -199,7 +253,7 @@ def test_shapes_and_types_of_a_fit(backend: str, kind: str, dtype: Any) -> None:
     history = fit.history
     assert fit.coef.shape == sample.coef.shape
     assert fit.coef.dtype == np.asarray(fit.intercept).dtype == dtype
-    assert np.shape(fit.intercept) == ((4,) if kind == "softmax" else ())
+    assert np.shape(fit.intercept) == ((sample.width,) if sample.width > 1 else ())
     assert len(history) == fit.n_steps == 4
     assert history.step.tolist() == [0, 1, 2, 3]
     assert history.step.dtype == np.int64

@@ -22,8 +22,8 @@ from properties import (
     weights_are_repetitions,
 )
 from samples import Sample, define
-from steepest.backends import array
-from strategies import KINDS, LAYOUTS, Layout, LeastSquares, integers, layouts, problems, samples, scores
+from steepest.backends import objective
+from strategies import KINDS, LAYOUTS, Layout, LeastSquares, integers, layouts, observed, problems, samples, scores
 from tolerance import tolerance
 
 DTYPES = [np.float32, np.float64]
@@ -78,7 +78,7 @@ def test_weight_zero_is_a_row_less(backend: str, sample: Sample, data: st.DataOb
     assert sample.weights is not None
     kept = data.draw(hnp.arrays(np.bool_, len(sample.y)).filter(lambda mask: bool(mask.any())))
     zeroed = sample.but(weights=sample.weights * kept)
-    same(backend, sample.rows(kept), zeroed, exact=sample.loss == "mse")
+    same(backend, sample.rows(kept), zeroed, exact=sample.is_exact)
 
 
 @given(samples())
@@ -90,7 +90,7 @@ def test_unit_weights_are_no_weights(backend: str, sample: Sample) -> None:
 @given(samples(exact=True), st.data())
 def test_rows_come_in_any_order(backend: str, sample: Sample, data: st.DataObject) -> None:
     order = np.array(data.draw(st.permutations(range(len(sample.y)))))
-    same(backend, sample, sample.rows(order), exact=sample.loss == "mse")
+    same(backend, sample, sample.rows(order), exact=sample.is_exact)
 
 
 @given(samples(exact=True), st.data())
@@ -101,7 +101,7 @@ def test_columns_carry_their_coefficients(backend: str, sample: Sample, data: st
     other = sample.but(X=sample.X[:, order], coef=sample.coef[..., order]).evaluate(backend)
     carried = one.gradient[:n].reshape(sample.coef.shape)[..., order].ravel()
     # Whole scores do not depend on the order of columns; sums over rows run in other lanes.
-    slack = 0.0 if sample.loss == "mse" else tolerance(np.float64, sample.terms)
+    slack = 0.0 if sample.is_exact else tolerance(np.float64, sample.terms)
     magnitude = define(sample).gradient_magnitude.max()
     assert abs(other.value - one.value) <= slack * define(sample).value_magnitude
     assert np.all(np.abs(other.gradient[:n] - carried) <= slack * magnitude)
@@ -128,7 +128,7 @@ def test_intercept_is_an_unpenalised_column_of_ones(backend: str, dtype: Any, da
     one, other = sample.evaluate(backend), extended.evaluate(backend)
     slopes = other.gradient[: n + sample.width].reshape(sample.width, d + 1)
     # Whole scores are the same numbers either way; only the sums over rows may be made in another order.
-    slack = 0.0 if sample.loss == "mse" else tolerance(dtype, sample.terms)
+    slack = 0.0 if sample.is_exact else tolerance(dtype, sample.terms)
     expected = define(extended)
     magnitude = expected.gradient_magnitude.max()
     assert abs(other.value - one.value) <= slack * expected.value_magnitude
@@ -165,7 +165,7 @@ def test_any_division_into_blocks(dtype: Any, data: st.DataObject) -> None:
     sample = data.draw(samples("mse", exact=True, max_rows=40)).cast(dtype)
     whole = sample.evaluate("numpy")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(array, "BLOCK_ROWS", data.draw(st.integers(1, 9)))
+        patch.setattr(objective, "BLOCK_ROWS", data.draw(st.integers(1, 9)))
         assert sample.evaluate("numpy").bits() == whole.bits()
 
 
@@ -189,18 +189,19 @@ def test_shapes_that_span_blocks(n: int, d: int, order: Any, dtype: Any) -> None
 
 def spread(kind: str, n: int, d: int, dtype: Any, order: Any, *, weighted: bool) -> Sample:
     """Numbers whose sums depend on the order of additions."""
-    loss, n_classes = KINDS[kind]
-    generator = np.random.default_rng(d)
-    shape = (n_classes, d) if n_classes > 2 else (d,)
+    generator, kind_of = np.random.default_rng(d), KINDS[kind]
+    shape = (kind_of.width, d) if kind_of.width > 1 else (d,)
     return Sample(
-        loss=loss,
+        loss=kind_of.loss,
         X=np.asarray(generator.normal(size=(n, d)), dtype=dtype, order=order),
-        y=generator.integers(0, n_classes, n).astype(float) if n_classes else generator.normal(size=n),
-        coef=generator.normal(size=shape),
+        y=observed(kind, n, generator),
+        coef=generator.normal(size=shape) / 4,
         intercept=generator.normal(size=shape[:-1] or 1),
         weights=generator.uniform(0.1, 2, n) if weighted else None,
         alpha=0.1,
-        n_classes=n_classes,
+        n_classes=kind_of.n_classes,
+        l1_ratio=0.5,
+        offset=generator.normal(size=(n, kind_of.width) if kind_of.width > 1 else n),
     )
 
 

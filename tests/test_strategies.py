@@ -80,8 +80,13 @@ def test_samples_are_held_exactly_by_single_precision(sample: Sample) -> None:
     assert sample.X.shape == (len(sample.y), sample.coef.shape[-1])
     for values in (sample.X, sample.y, sample.coef, sample.intercept):
         assert np.array_equal(values.astype(np.float32), values)
-    if sample.n_classes:
+    if sample.n_classes and sample.y.ndim == 1:
         assert set(sample.y) <= set(range(sample.n_classes))
+    elif sample.n_classes:
+        assert np.array_equal(sample.y.sum(axis=1), np.ones(len(sample.y)))
+        assert sample.y.min() >= 0
+    if sample.loss == "poisson":
+        assert sample.y.min() >= 0
 
 
 @given(samples("mse", exact=True))

@@ -10,6 +10,7 @@ import numpy as np
 from steepest.design import check_finite
 from steepest.errors import ConvergenceWarning, DivergenceError
 from steepest.problem import STATUSES
+from steepest.step_sizes import Auto
 
 if TYPE_CHECKING:
     from steepest.backends import Backend
@@ -27,7 +28,7 @@ def check_outcome(engine: Backend, problem: Problem, plan: Plan, solution: Solut
         check_finite(problem.design)
         raise _divergence(engine, problem, plan, solution)
     losses = solution.history["loss"]
-    if len(losses) and solution.history["step_size"][-1] == 0:
+    if len(losses) and isinstance(plan.step_size, Auto) and solution.history["step_size"][-1] == 0:
         raise _divergence(engine, problem, plan, solution)
     if len(losses) and solution.status != "early_stopped" and solution.loss > losses[0] + _rounding(problem, losses[0]):
         size = solution.history["step_size"][-1]

@@ -40,7 +40,7 @@ def search(objective: ArrayObjective, here: Point, direction: Any) -> tuple[Poin
     slope = float(xp.sum(here.gradient * direction))
     if not -math.inf < slope < 0:
         return None
-    rounding = objective.rounding * abs(here.value)
+    rounding = objective.rounding(here.value)
 
     def judge(t: float, value: float, slope_there: float) -> str:
         decreases = value <= here.value + DECREASE * t * slope or (

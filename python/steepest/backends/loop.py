@@ -52,7 +52,7 @@ class FullBatch:
         self.update.see(xp, here.gradient)
         for _ in range(MOST_HALVINGS):
             there = evaluate(objective, self.update.target(xp, here.parameters, here.gradient, size, objective.prox))
-            rounding = objective.rounding * (abs(here.value) + abs(there.value))
+            rounding = objective.rounding(here.value) + objective.rounding(there.value)
             if self.rule.accepts(xp, Trial(here, there, size, rounding)):
                 self.update.commit(here.parameters)
                 self.n_made += 1
@@ -143,7 +143,7 @@ class LineSearch:
         self,
         objective: ArrayObjective,
         here: Point,
-        size: float,
+        size: float,  # noqa: ARG002
         most: int,  # noqa: ARG002
     ) -> tuple[Point, float, int] | None:
         """Return the next point, the step size, and one step."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from steepest.backends.spectrum import largest_eigenvalue
 from steepest.design import Csr
+from steepest.losses import LogLoss
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,14 +51,20 @@ class ArrayObjective:
             self.total_weight = float(problem.sample_weight.sum(dtype=np.float64))
         self.center = xp.zeros(self.n_features, dtype=xp.float64)
         self.scale = xp.ones(self.n_features, dtype=xp.float64)
+        self.target_scale = _target_scale(problem)
         self.keeps_lines = False
         self.latest: tuple[Any, Any] = (None, None)
         self.held: tuple[Any, Any] = (None, None)
 
-    @property
-    def rounding(self) -> float:
-        """The share of a value that rounding alone may change."""
-        return float(64 * self.xp.finfo(self.dtype).eps)
+    def rounding(self, value: float) -> float:
+        """Return by how much rounding alone may change a value of about this size.
+
+        The value's own rounding, then what the rounding of scores makes of it: |∂ℓ/∂z| |z| is at most about
+        √(ℓ · mean y²) for losses of residuals; where probabilities or counts are subtracted, their size.
+        """
+        squares, sizes = self.target_scale
+        eps = float(self.xp.finfo(self.dtype).eps)
+        return eps * (64 * abs(value) + 4 * math.sqrt(abs(value) * squares) + 4 * sizes)
 
     def standardise(self) -> None:
         """Become a function of variables in which columns have mean zero and, with the penalty, like curvature."""
@@ -173,7 +180,19 @@ class ArrayObjective:
         matrix = self._moment(bends, width)
         penalty = np.zeros(len(matrix))
         penalty[: self.n_coef] = np.tile(self.penalty.l2 / np.asarray(self.scale) ** 2, width)
-        return matrix + np.diag(penalty)
+        matrix = matrix + np.diag(penalty)
+        if isinstance(self.loss, LogLoss) and width > 1:
+            self._bend_shared_shifts(matrix)
+        return matrix
+
+    def _bend_shared_shifts(self, matrix: NDArray[np.float64]) -> None:
+        """Give a bend to what is added to all classes alike, which softmax does not see; gradients do not point there."""
+        width, d = self.loss.width, self.n_features
+        columns = [np.arange(width) * d + j for j in range(d if self.penalty.l2 == 0 else 0)]
+        if self.fit_intercept:
+            columns.append(self.n_coef + np.arange(width))
+        for places in columns:
+            matrix[np.ix_(places, places)] += float(np.trace(matrix[np.ix_(places, places)])) / width**2
 
     def hold(self) -> None:
         """Let a line begin at the point last evaluated; the next one evaluated is its point at t = 1."""
@@ -316,6 +335,16 @@ class ArrayObjective:
     def _blocks(self) -> Iterator[slice]:
         for start in range(0, self.n_samples, BLOCK_ROWS):
             yield slice(start, min(start + BLOCK_ROWS, self.n_samples))
+
+
+def _target_scale(problem: Problem) -> tuple[float, float]:
+    """Return the mean square of residuals at score zero, and the size of what slopes are differences of."""
+    targets = problem.targets.astype(np.float64)
+    if problem.loss.kernel in {"mse", "huber"}:
+        return float(np.mean(targets**2)), 0.0
+    if problem.loss.kernel == "poisson":
+        return 0.0, 1.0 + float(np.mean(targets))
+    return {"squared_hinge": (1.0, 0.0), "log_loss": (0.0, 0.0)}.get(problem.loss.kernel, (0.0, 1.0))
 
 
 def _dense_gram(block: Any, weights: Any) -> Any:
