@@ -138,6 +138,18 @@ def observed(kind: str, n_rows: int, generator: np.random.Generator) -> Floats:
     return np.round(np.exp(numbers)) if loss == "poisson" else numbers
 
 
+def example(kind: str, n: int = 41, d: int = 3) -> Sample:
+    """Promises a problem that no descent is done with in a few steps, where no gradient is zero but for rounding."""
+    kind_of, generator = KINDS[kind], np.random.default_rng(n + d)
+    X = generator.normal(size=(n, d)) * 2.0 ** np.arange(d)
+    y = observed(kind, n, generator)
+    if kind == "mse":
+        y += X @ np.ones(d)
+    shape = (kind_of.width, d) if kind_of.width > 1 else (d,)
+    zeros = np.zeros(shape), np.zeros(shape[:-1] or 1)
+    return Sample(kind_of.loss, X, y, *zeros, alpha=0.01, n_classes=kind_of.n_classes)
+
+
 @st.composite
 def targets(draw: DrawFn, kind: Kind, n_rows: int, numbers: SearchStrategy[Floats]) -> Floats:
     """Promises what `kind` can observe, (n_rows,) or (n_rows, n_columns); `numbers` gives those of a regression."""

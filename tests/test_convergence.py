@@ -14,8 +14,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 import steepest as st
+from properties import accelerated_certificate, preconditioning_changes_no_optimum
 from samples import Sample, define
-from strategies import Floats, LeastSquares, problems, weights
+from strategies import Floats, LeastSquares, problems, samples, weights
 from tolerance import tolerance
 
 DTYPES = [np.float32, np.float64]
@@ -144,6 +145,18 @@ def test_rate_certificate(backend: str, dtype: Any, problem: LeastSquares, seed:
     slack = 30 * tolerance(dtype, sample.terms) * max(define(sample).value_magnitude, lowest.value_magnitude)
     assert np.all(fit.history.loss[1:] <= bound + slack)
     assert np.all(fit.history.loss >= lowest.value - slack)
+
+
+@given(problem=problems(max_cond=1e2))
+def test_accelerated_certificate(backend: str, problem: LeastSquares) -> None:
+    accelerated_certificate(backend, problem)
+
+
+@given(data=strategies.data())
+# Labels and counts that are all alike would have no optimum.
+@pytest.mark.parametrize("kind", ["mse", "two targets", "huber", "squared_hinge"])
+def test_preconditioning_changes_no_optimum(backend: str, kind: str, data: strategies.DataObject) -> None:
+    preconditioning_changes_no_optimum(backend, data.draw(samples(kind, max_rows=6)))
 
 
 def standardised(loaded: Any) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

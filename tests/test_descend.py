@@ -14,7 +14,7 @@ import steepest as st
 from properties import descends, steps_are_literal
 from samples import Sample, define
 from steepest.methods import METHODS
-from strategies import BOUNDED, KINDS, observed, samples
+from strategies import BOUNDED, KINDS, example, samples
 from tolerance import tolerance
 
 DTYPES = [np.float32, np.float64]
@@ -48,18 +48,6 @@ def safe_rate(sample: Sample) -> float:
     """Return a step size a little below 1/L, by the bound on the largest eigenvalue that a trace is."""
     squares = 1 + (sample.X.astype(np.float64) ** 2).sum(axis=1)
     return 0.9 / (2 * float(np.average(squares, weights=sample.weights)) + sample.alpha)
-
-
-def example(kind: str, n: int = 41, d: int = 3) -> Sample:
-    """A problem that no descent is done with in a few steps; no gradient is zero but for rounding."""
-    kind_of, generator = KINDS[kind], np.random.default_rng(n + d)
-    X = generator.normal(size=(n, d)) * 2.0 ** np.arange(d)
-    y = observed(kind, n, generator)
-    if kind == "mse":
-        y += X @ np.ones(d)
-    shape = (kind_of.width, d) if kind_of.width > 1 else (d,)
-    zeros = np.zeros(shape), np.zeros(shape[:-1] or 1)
-    return Sample(kind_of.loss, X, y, *zeros, alpha=0.01, n_classes=kind_of.n_classes)
 
 
 def bits(fit: st.Fit) -> list[bytes]:

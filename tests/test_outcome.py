@@ -38,10 +38,10 @@ def assert_names(cell: tuple[int, int], hole: float, function: Any, *arguments: 
     assert f"X: expected finite numbers; X[{cell[0]}, {cell[1]}] is {hole}; drop or fill" in str(caught.value)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("loss", ["mse", "log_loss", "huber", "poisson", "squared_hinge"])
 @given(data=strategies.data())
-def test_hole_in_the_design_is_named(backend: str, loss: str, dtype: Any, data: strategies.DataObject) -> None:
+def test_hole_in_the_design_is_named(backend: str, loss: str, data: strategies.DataObject) -> None:
+    dtype: Any = data.draw(strategies.sampled_from([np.float32, np.float64]))
     n, d = data.draw(strategies.integers(4, 40)), data.draw(strategies.integers(1, 9))
     order: Any = data.draw(strategies.sampled_from("CF"))
     hole = data.draw(strategies.sampled_from(HOLES))
@@ -88,6 +88,33 @@ def test_hole_in_sparse_data_is_named(backend: str, method: str, hole: float, ma
     matrix = getattr(sparse, make)(design)
     assert_names((4, 1), hole, st.descend, matrix, Y, method=method, backend=backend)
     assert_names((4, 1), hole, st.loss_and_gradient, matrix, Y, [0.0, 0.0], backend=backend)
+
+
+@pytest.mark.parametrize("hole", HOLES)
+def test_hole_beyond_the_margin_is_named(backend: str, hole: float) -> None:
+    """Where a row costs nothing, the loss is a number whatever the cell is."""
+    design, labels = X.copy(), np.arange(6) % 2
+    for row in range(6):
+        design[:] = X
+        design[row, 0] = hole
+        assert_names(
+            (row, 0), hole, st.loss_and_gradient, design, labels, [1, 0], loss="squared_hinge", backend=backend
+        )
+
+
+def test_hole_in_the_validation_data_is_named(backend: str) -> None:
+    """A validation loss that is no number would never be the best, and never the end."""
+    holed = X.copy()
+    holed[3, 1] = np.nan
+    with pytest.raises(st.InputError, match=r"eval_set: X: expected finite numbers; X\[3, 1\] is nan"):
+        st.descend(X, Y, eval_set=(holed, Y), n_steps=3, backend=backend)
+
+
+@pytest.mark.parametrize("row", range(6))
+def test_hole_is_named_by_its_row_before_some_are_held_out(backend: str, row: int) -> None:
+    holed = X.copy()
+    holed[row, 1] = np.nan
+    assert_names((row, 1), np.nan, st.descend, holed, Y, validation_fraction=0.5, n_steps=3, backend=backend)
 
 
 def test_hole_in_a_row_after_empty_ones_is_named(backend: str) -> None:

@@ -33,6 +33,22 @@ def test_curvature_beyond_single_precision(backend: str, scale: float) -> None:
     assert caught.value.safe_step_size == 0
 
 
+@pytest.mark.parametrize("scale", [1e-18, 1e-9, 1e9, 1e15])
+@pytest.mark.parametrize("method", ["newton", "lbfgs", "nesterov", "gd"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_preconditioning_makes_the_scale_of_a_column_irrelevant(
+    backend: str, dtype: type, method: str, scale: float
+) -> None:
+    scales = np.array([1.0, scale])
+    plain, scaled = (
+        st.descend((X * by).astype(dtype), Y, method=method, precondition=True, tol=1e-3, backend=backend)
+        for by in (np.ones(2), scales)
+    )
+    assert plain.converged
+    assert scaled.converged
+    assert scaled.coef * scales == pytest.approx(plain.coef, rel=1e-3)
+
+
 def test_curvature_too_small_for_any_step(backend: str) -> None:
     with pytest.raises(st.DivergenceError, match="bring the columns of X to a scale near 1"):
         st.descend(1e-160 * X, Y, fit_intercept=False, n_steps=20, backend=backend)
@@ -46,6 +62,29 @@ def test_only_the_ratios_of_weights_matter(backend: str, dtype: type, scale: flo
         for factor in (1.0, scale)
     )
     assert scaled.coef == pytest.approx(plain.coef, rel=64 * float(np.finfo(dtype).eps))
+
+
+@pytest.mark.parametrize("method", ["sgd", "adam", "nesterov", "lbfgs", "newton"])
+@pytest.mark.parametrize("scale", [1e-300, 1e300])
+def test_only_the_ratios_of_weights_matter_to_any_method(backend: str, method: str, scale: float) -> None:
+    plain, scaled = (
+        st.descend(X, Y, sample_weight=factor * WEIGHTS, method=method, n_steps=4, backend=backend)
+        for factor in (1.0, scale)
+    )
+    assert scaled.coef == pytest.approx(plain.coef, rel=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_scores_far_beyond_the_exponent(backend: str, dtype: type) -> None:
+    """The exponential of "poisson" goes on as its tangent, so that one step back is always possible."""
+    counts = np.arange(1000) % 3
+    value, slope, _ = st.loss_and_gradient(X.astype(dtype), counts, [1e4, 0], loss="poisson", backend=backend)
+    assert np.isfinite(value)
+    assert np.isfinite(slope).all()
+    start = (np.array([30.0, 0.0]), 0.0)
+    fit = st.descend(X.astype(dtype), counts, loss="poisson", method="newton", start=start, tol=1e-3, backend=backend)
+    assert fit.converged
+    assert fit.coef == pytest.approx(0, abs=0.2)
 
 
 def test_a_start_beyond_the_range(backend: str) -> None:
