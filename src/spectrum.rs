@@ -8,6 +8,8 @@ use faer::{Mat, Side};
 const MOST_PRODUCTS: usize = 32;
 /// Stop when the bound is this close to the estimate.
 const RELATIVE_GAP: f64 = 1e-6;
+/// Directions to begin from, where one turns out to see only some of the eigenvectors.
+const STARTS: usize = 2;
 /// What is left of a vector after orthogonalisation is rounding below this share of its length.
 const NEGLIGIBLE: f64 = 1e-12;
 
@@ -21,7 +23,8 @@ pub fn largest_eigenvalue(
     dimension: usize,
     mut product: impl FnMut(&[f64], &mut [f64]) -> Result<(), Error>,
 ) -> Result<f64, Error> {
-    let mut basis = vec![normalized(start(dimension)).0];
+    let mut basis = vec![normalized(start(dimension, 1)).0];
+    let mut begun = 1;
     let (mut diagonal, mut off_diagonal) = (Vec::new(), Vec::new());
     let mut image = vec![0.0; dimension];
     loop {
@@ -39,25 +42,38 @@ pub fn largest_eigenvalue(
                 vectorized(|| add_scaled(&mut image, -share, direction));
             }
         }
-        let (next, rest) = normalized(image.clone());
+        let (mut next, mut rest) = normalized(image.clone());
         let (value, last_entry) = largest_pair(&diagonal, &off_diagonal);
         let gap = rest * last_entry.abs();
-        let exhausted = basis.len() == dimension || rest <= NEGLIGIBLE * scale;
-        if exhausted {
+        let trapped = rest <= NEGLIGIBLE * scale;
+        if basis.len() == dimension || (trapped && begun == STARTS) {
             return Ok(value.max(0.0));
         }
-        if basis.len() == MOST_PRODUCTS || gap <= RELATIVE_GAP * value {
+        if basis.len() == MOST_PRODUCTS || (gap <= RELATIVE_GAP * value && !trapped) {
             return Ok(value + gap);
+        }
+        if trapped {
+            // The start had no share of the other eigenvectors; another one will.
+            begun += 1;
+            next = start(dimension, begun);
+            for _ in 0..2 {
+                for direction in &basis {
+                    let share = dot(direction, &next);
+                    vectorized(|| add_scaled(&mut next, -share, direction));
+                }
+            }
+            (next, rest) = (normalized(next).0, 0.0);
         }
         off_diagonal.push(rest);
         basis.push(next);
     }
 }
 
-/// A fixed direction along no axis: the fractional parts of multiples of the golden ratio, around zero.
-fn start(dimension: usize) -> Vec<f64> {
+/// A fixed direction along no axis: the fractional parts of multiples of the golden ratio, around zero; another for
+/// another `number`.
+fn start(dimension: usize, number: usize) -> Vec<f64> {
     const GOLDEN: f64 = 0.618_033_988_749_894_9;
-    (1..=dimension).map(|i| (i as f64 * GOLDEN).fract() - 0.5).collect()
+    (1..=dimension).map(|i| ((i.pow(number as u32) % 1_000_003) as f64 * GOLDEN).fract() - 0.5).collect()
 }
 
 fn norm(v: &[f64]) -> f64 {
@@ -112,6 +128,24 @@ mod tests {
                 prop_assert!((got - exact).abs() <= 1.001e-6 * exact);
             }
         }
+    }
+
+    /// An operator of two eigenvalues, the smaller one's space holding the whole start.
+    #[test]
+    fn a_start_that_misses_the_largest() {
+        let dimension = 100;
+        let first = normalized(start(dimension, 1)).0;
+        let (mut top, _) = normalized((0..dimension).map(|i| (i as f64).cos()).collect());
+        let share = dot(&first, &top);
+        add_scaled(&mut top, -share, &first);
+        let top = normalized(top).0;
+        let got = largest_eigenvalue(dimension, |v, image| {
+            let along = dot(&top, v);
+            image.copy_from_slice(v);
+            add_scaled(image, 899.0 * along, &top);
+            Ok(())
+        });
+        assert!((got.unwrap() - 900.0).abs() < 1e-6);
     }
 
     #[test]

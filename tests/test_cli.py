@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from steepest import cli
+from steepest.model_io import load_model
 from steepest.report import lesson
 
 if TYPE_CHECKING:
@@ -161,9 +162,27 @@ WRONG = [
     (["--target", "price", "--backend", "gpu"], 2, "'gpu' is not one of"),
     (["--target", "price", "--loss", "mze"], 1, "loss: expected one of"),
     (["--target", "colour", "--loss", "mse"], 1, "loss mse expects numbers; 'colour' is String"),
-    (["--target", "price", "--learning-rate", "1000"], 1, "the largest safe step size is"),
+    (["--target", "price", "--method", "gd", "--learning-rate", "1000"], 1, "the largest safe step size is"),
+    (["--target", "price", "--method", "newton", "--learning-rate", "0.1"], 1, "searches for its own step sizes"),
+    (["--target", "price", "--learning-rate", "0.1"], 1, "methods that take one: gd, momentum, nesterov, adam, sgd"),
+    (["--target", "price", "--method", "sgd", "--learning-rate", "armijo"], 1, "'armijo' is for method 'gd'; got "),
+    (["--target", "price", "--method", "newtown"], 1, "lbfgs, momentum, nesterov, newton, sgd; got 'newtown'; did you"),
+    (["--target", "price", "--l1-ratio", "1.5"], 1, "l1_ratio: expected a number from 0 (ridge) to 1 (lasso); got 1.5"),
+    (["--target", "price", "--l1-ratio", "-0.5"], 1, "l1_ratio: expected a finite number ≥ 0; got -0.5"),
+    (["--target", "price", "--l1-ratio", "nan"], 1, "l1_ratio: expected a finite number ≥ 0; got nan"),
+    (["--target", "price", "--l1-ratio", "some"], 2, "'some' is not a valid float"),
+    (
+        ["--target", "price", "--alpha", "1", "--l1-ratio", "1", "--method", "lbfgs"],
+        1,
+        "methods that take an ℓ1 part: ",
+    ),
+    (["--target", "price", "--loss", "huber"], 1, "loss: expected one of cross_entropy, log_loss, mse, squared_error"),
     (["--target", "price", "--learning-rate", "-1"], 1, "learning_rate: expected a finite number > 0"),
-    (["--target", "price", "--learning-rate", "fast"], 1, "learning_rate: expected 'auto' or a number > 0; got 'fast'"),
+    (
+        ["--target", "price", "--learning-rate", "fast"],
+        1,
+        "learning_rate: expected a number > 0, one of 'armijo', 'auto', ",
+    ),
     (["--target", "price", "--steps", "-1"], 1, "steps: expected an integer ≥ 0"),
     (["--target", "price", "--alpha", "-1"], 1, "alpha: expected a finite number ≥ 0"),
     (["--target", "price", "--test-size", "1.5"], 1, "test_size: expected a number between 0 and 1"),
@@ -181,6 +200,66 @@ def test_wrong_options(
     assert outcome.code == code
     assert message in outcome.err
     assert list(table.parent.iterdir()) == [table]
+
+
+def chosen(outcome: Outcome) -> str:
+    (method,) = re.findall(r"^method: (\w+), because ", outcome.out, flags=re.MULTILINE)
+    return str(method)
+
+
+@pytest.mark.parametrize("method", ["gd", "momentum", "nesterov", "sgd", "lbfgs", "newton"])
+def test_method(steepest: Callable[..., Outcome], table: Path, method: str) -> None:
+    outcome = steepest("fit", table, "--target", "price", "--method", method)
+    assert outcome.code == 0
+    assert f"method: {method}, because it was asked for" in outcome.out
+    assert figures(outcome.out, "R²")[1] > 0.999
+
+
+def test_method_is_chosen_by_the_problem(steepest: Callable[..., Outcome], table: Path) -> None:
+    assert chosen(steepest("fit", table, "--target", "price")) == "newton"
+    assert chosen(steepest("fit", table, "--target", "colour")) in {"newton", "lbfgs"}
+    outcome = steepest("fit", table, "--target", "price", "--alpha", 1, "--l1-ratio", 0.5)
+    assert "method: nesterov, because an ℓ1 penalty needs a proximal method" in outcome.out
+
+
+def coefficients(outcome: Outcome) -> dict[str, float]:
+    rows = re.findall(r"^(size|colour=blue) +(\S+) +\S+$", outcome.out, flags=re.MULTILINE)
+    return {name: float(value) for name, value in rows}
+
+
+def test_penalty_is_on_the_columns_as_they_are(steepest: Callable[..., Outcome], table: Path) -> None:
+    """Metres or millimetres are not the same to it; to a fit without one they are."""
+    rows = [line.split(",") for line in table.read_text().splitlines()]
+    small = table.with_name("small.csv")
+    thousands = [[f"{float(size) * 1000:.3f}", *rest] for size, *rest in rows[1:]]
+    small.write_text("\n".join(",".join(row) for row in [rows[0], *thousands]))
+    free, penalised, scaled, scaled_and_penalised = (
+        coefficients(steepest("fit", path, "--target", "price", "--alpha", alpha, "--tol", 1e-9))["size"]
+        for path, alpha in ((table, 0), (table, 1), (small, 0), (small, 1))
+    )
+    assert scaled * 1000 == pytest.approx(free, rel=1e-4)
+    assert penalised < 0.8 * free
+    # In thousands of units the coefficient is a thousandth, and its square is nothing to a penalty of one.
+    assert scaled_and_penalised * 1000 == pytest.approx(free, rel=0.1)
+
+
+def test_lasso_leaves_columns_out(steepest: Callable[..., Outcome], table: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model.safetensors"
+    outcome = steepest("fit", table, "--target", "price", "--alpha", 1, "--l1-ratio", 1, "--model", model)
+    assert outcome.code == 0
+    found = coefficients(outcome)
+    assert found["colour=blue"] == 0
+    assert 2 < found["size"] < 3
+    ridge = coefficients(steepest("fit", table, "--target", "price", "--alpha", 1, "--l1-ratio", 0))
+    assert ridge["colour=blue"] != 0
+    assert load_model(model).training["l1_ratio"] == 1
+    assert load_model(model).coef.tolist()[0].count(0) == 1
+
+
+def test_tolerance_that_was_not_reached(steepest: Callable[..., Outcome], table: Path) -> None:
+    outcome = steepest("fit", table, "--target", "price", "--method", "gd", "--steps", 3)
+    assert outcome.code == 0
+    assert "not converged after 3 steps" in outcome.out + outcome.err
 
 
 FILES = {

@@ -21,7 +21,7 @@ from properties import (
     weights_are_relative,
     weights_are_repetitions,
 )
-from samples import Sample, define
+from samples import Sample, define, engine
 from steepest.backends import objective
 from strategies import KINDS, LAYOUTS, Layout, LeastSquares, integers, layouts, observed, problems, samples, scores
 from tolerance import tolerance
@@ -262,3 +262,29 @@ def test_input_is_never_written_to(backend: str, X: NDArray[np.float64]) -> None
     before = [values.tobytes() for values in (X, y, weights)]
     steepest.descend(X, y, sample_weight=weights, n_steps=3, backend=backend)
     assert [values.tobytes() for values in (X, y, weights)] == before
+
+
+def test_curvature_where_the_first_direction_misses_the_largest_eigenvector(backend: str) -> None:
+    """Above the dimension of the exact spectrum, and with a start that lies in the space of the smaller eigenvalue."""
+    d = 100
+    start = np.arange(1, d + 1) * 0.6180339887498949 % 1 - 0.5
+    top = np.cos(np.arange(d))
+    top -= start * (start @ top) / (start @ start)
+    top /= np.linalg.norm(top)
+    X = np.sqrt(d) * (np.eye(d) + 29 * np.outer(top, top))
+    sample = Sample("mse", X, np.ones(d), np.zeros(d), 0.0)
+    description = sample.problem()
+    object.__setattr__(description, "fit_intercept", False)
+    assert engine(backend).curvature(description, 1) == pytest.approx(2 * 900, rel=1e-6)
+
+
+def test_a_curvature_that_is_too_small_shortens_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    curvature = objective.ArrayObjective.curvature
+    monkeypatch.setattr(objective.ArrayObjective, "curvature", lambda self, at: curvature(self, at) / 1000)
+    generator = np.random.default_rng(1)
+    X = generator.normal(size=(50, 4))
+    for method in ("gd", "momentum", "nesterov"):
+        fit = steepest.descend(X, X @ np.arange(4) + 1, method=method, n_steps=200, backend="numpy")
+        assert fit.loss < 1e-3 * fit.history.loss[0]
+        if method == "gd":
+            assert np.all(np.diff(fit.history.loss[:10]) < 0)

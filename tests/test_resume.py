@@ -1,4 +1,4 @@
-"""k steps and then m are k + m steps, bit for bit, whatever there is to remember; `iterate` is `descend`, looked into."""
+"""k steps and then m are k + m steps, bit for bit, whatever is remembered; `iterate` is `descend`, looked into."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 import steepest as st
 from steepest.methods import METHODS
 from steepest.step_sizes import SCHEDULES, SEARCHES
+
+# A few steps of momentum, of mini-batches or of a search that is not monotone need not descend.
+pytestmark = pytest.mark.filterwarnings("ignore:the loss rose:steepest.ConvergenceWarning")
 
 GENERATOR = np.random.default_rng(7)
 #: Rows make seven batches of five and one of three; columns are off centre and of different scales.

@@ -75,5 +75,5 @@ def _newton_seconds(problem: Problem, n_threads: int) -> float:
 def _readable(seconds: float) -> str:
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
         if seconds >= size:
-            return f"{seconds / size:.2g} {unit}"
+            return f"{seconds / size:.3g} {unit}"
     return "no time"

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 MOST_PRODUCTS = 32
 RELATIVE_GAP = 1e-6
 NEGLIGIBLE = 1e-12
+STARTS = 2
 GOLDEN = 0.6180339887498949
 
 
@@ -27,8 +28,8 @@ def largest_eigenvalue(xp: Any, dimension: int, product: Callable[[Any], Any]) -
     Some eigenvalue lies within the residual norm of the largest Ritz value; their sum is returned. Exact up to
     rounding when the dimension is small. Not finite if a product is not.
     """
-    start = np.arange(1, dimension + 1) * GOLDEN % 1 - 0.5
-    basis = [xp.asarray(start / np.linalg.norm(start))]
+    basis = [xp.asarray(_start(dimension, 1))]
+    begun = 1
     diagonal: list[float] = []
     off_diagonal: list[float] = []
     while True:
@@ -43,12 +44,27 @@ def largest_eigenvalue(xp: Any, dimension: int, product: Callable[[Any], Any]) -
         rest = _norm(xp, image)
         value, last_entry = _largest_pair(np.array(diagonal), np.array(off_diagonal))
         gap = rest * abs(last_entry)
-        if len(basis) == dimension or rest <= NEGLIGIBLE * scale:
+        trapped = rest <= NEGLIGIBLE * scale
+        if len(basis) == dimension or (trapped and begun == STARTS):
             return max(value, 0.0)
-        if len(basis) == MOST_PRODUCTS or gap <= RELATIVE_GAP * value:
+        if len(basis) == MOST_PRODUCTS or (gap <= RELATIVE_GAP * value and not trapped):
             return value + gap
+        if trapped:
+            # The start had no share of the other eigenvectors; another one will.
+            begun += 1
+            image = xp.asarray(_start(dimension, begun))
+            for direction in [*basis, *basis]:
+                image = image - xp.sum(direction * image) * direction
+            off_diagonal.append(0.0)
+            basis.append(image / _norm(xp, image))
+            continue
         off_diagonal.append(rest)
         basis.append(image / rest)
+
+
+def _start(dimension: int, number: int) -> NDArray[np.float64]:
+    start = np.arange(1, dimension + 1) ** number % 1_000_003 * GOLDEN % 1 - 0.5
+    return np.asarray(start / np.linalg.norm(start))
 
 
 def _norm(xp: Any, v: Any) -> float:
