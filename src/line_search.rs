@@ -75,11 +75,11 @@ pub fn search(objective: &mut dyn Objective, here: &mut Evaluated, direction: &[
         return Ok(None);
     };
     let chosen = at(objective, here, direction, t)?;
-    if !(chosen.value <= here.value + rounding) {
-        return Ok(None);
+    let lower = chosen.value <= here.value + rounding;
+    if lower {
+        *here = chosen;
     }
-    *here = chosen;
-    Ok(Some(t))
+    Ok(lower.then_some(t))
 }
 
 fn at(objective: &mut dyn Objective, here: &Evaluated, direction: &[f64], t: f64) -> Result<Evaluated, Error> {

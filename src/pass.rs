@@ -139,7 +139,8 @@ impl<'a, T: Real> Pass<'a, T> {
         let (chunk_rows, n_rows) = (self.chunk_rows, self.design.n_rows());
         let point = Point { design: self.design, rule, coef, intercept, block_rows: self.block_rows, keep };
         let task = |i: usize, chunk: &mut Chunk<T>, stop: &dyn Fn() -> bool| {
-            chunk.run(&point, &[i * chunk_rows..((i + 1) * chunk_rows).min(n_rows)], stop);
+            let rows = i * chunk_rows..((i + 1) * chunk_rows).min(n_rows);
+            chunk.run(&point, std::slice::from_ref(&rows), stop);
         };
         team.ordered_reduce(self.in_parallel, &mut self.chunks, task, |a, b| {
             a.sums.add(&b.sums);

@@ -407,6 +407,9 @@ fn curvature(py: Python<'_>, problem: ProblemDescription<'_>, n_threads: usize) 
     with_objective(py, &problem, None, n_threads, Curvature)
 }
 
+/// A column of the history.
+type Column = fn(&StepInfo) -> f64;
+
 /// Descends from flat `start` and a former `state`; returns the fields of `problem.Solution`.
 #[pyfunction]
 fn minimise<'py>(
@@ -429,7 +432,7 @@ fn minimise<'py>(
     let history = PyDict::new(py);
     let steps: Vec<i64> = solution.history.iter().map(|info| info.step as i64).collect();
     history.set_item("step", steps.into_pyarray(py))?;
-    let columns: [(&str, fn(&StepInfo) -> f64); 5] = [
+    let columns: [(&str, Column); 5] = [
         ("loss", |info| info.loss),
         ("gradient_norm", |info| info.gradient_norm),
         ("step_size", |info| info.step_size),

@@ -307,13 +307,15 @@ def accelerated_certificate(backend: str, problem: LeastSquares, method: Any = "
     lowest = float(np.mean((X @ optimum - y) ** 2))
     options: dict[str, Any] = {"method": method, "fit_intercept": False, "backend": backend}
     slack = tolerance(np.float64, sum(X.shape), singular_values[0] / singular_values[-1]) * (1 + float(np.mean(y**2)))
+    before = 1.0
     for k in range(1, 12):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", st.ConvergenceWarning)
             fit = st.descend(X, y, learning_rate=1 / largest, n_steps=k, **options)
-        if k > 1 and float(fit.state["t"][0]) < before:
+        momentum = float(fit.state["t"][0])
+        if momentum < before:
             break
-        before = float(fit.state["t"][0])
+        before = momentum
         x = fit.state["previous"]
         bound = 2 * largest * float(optimum @ optimum) / (k + 1) ** 2
         assert float(np.mean((X @ x - y) ** 2)) - lowest <= bound + slack

@@ -131,11 +131,11 @@ def observed(kind: str, n_rows: int, generator: np.random.Generator) -> Floats:
     loss, n_classes, n_columns = KINDS[kind]
     if n_classes and n_columns > 1:
         shares = generator.uniform(size=(n_rows, n_columns))
-        return shares / shares.sum(axis=1, keepdims=True)
+        return np.asarray(shares / shares.sum(axis=1, keepdims=True))
     if n_classes:
         return (np.arange(n_rows) % n_classes).astype(np.float64)
     numbers = generator.normal(size=(n_rows, n_columns) if n_columns > 1 else n_rows)
-    return np.round(np.exp(numbers)) if loss == "poisson" else numbers
+    return np.asarray(np.round(np.exp(numbers)) if loss == "poisson" else numbers, dtype=np.float64)
 
 
 def example(kind: str, n: int = 41, d: int = 3) -> Sample:

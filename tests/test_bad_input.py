@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 import steepest as st
 
@@ -16,10 +18,16 @@ LABELS = np.array([0, 1, 0, 1, 1, 0])
 NAN, INF = np.nan, np.inf
 SHAPE_OF_X = "X: expected shape (n_samples, n_features); got "
 EMPTY_X = "X: expected at least one row and one column; got shape "
-LOSSES = "loss: expected one of cross_entropy, log_loss, mse, squared_error; got "
+LOSSES = "loss: expected one of cross_entropy, huber, log_loss, mse, poisson, squared_error, squared_hinge"
+METHODS = "method: expected one of adam, gd, lbfgs, momentum, nesterov, newton, sgd"
 BACKENDS = "backend: expected one of auto, cupy, numpy, rust; got "
 ABOVE_ZERO = "learning_rate: expected a finite number > 0; got "
+RATES = "learning_rate: expected a number > 0, one of 'armijo', 'auto', 'barzilai_borwein', or a schedule such as "
 START = "start: expected a Fit or a tuple (coef, intercept); got "
+SHARE = "validation_fraction: expected a share of the 6 rows that leaves some on both sides; got "
+AT_LEAST_ZERO = "expected a finite number ≥ 0; got "
+TWO = np.column_stack([Y, Y[::-1]])
+SPARSE = sparse.csr_array(X)
 
 
 def without(values: np.ndarray[Any, Any], replacement: Any, *index: int) -> np.ndarray[Any, Any]:
@@ -44,8 +52,18 @@ COMMON: list[tuple[str, Any, str]] = [
     ("X", np.zeros((6, 2), "datetime64[s]"), "X: expected numbers; got dtype datetime64[s]"),
     ("X", np.ma.masked_greater(X, 3), "X: expected no masked entries; fill or drop them first"),
     ("X", None, "X: expected numbers; "),
+    ("X", {"a": 1}, "X: expected numbers; "),
+    ("X", SPARSE * 1j, "X.data: expected numbers; got dtype complex128"),
+    ("X", sparse.csr_array((0, 2)), EMPTY_X + "(0, 2)"),
+    ("X", sparse.csr_array((6, 0)), EMPTY_X + "(6, 0)"),
     ("y", None, "y: expected targets; got None"),
     ("y", Y[:5], "y: expected shape (6,); got (5,)"),
+    ("y", TWO[:5], "y: expected shape (6, width ≥ 2); got (5, 2)"),
+    ("y", without(TWO, NAN, 4, 1), "y: expected finite numbers; y[4, 1] is nan"),
+    ("y", TWO[:, :, np.newaxis], "y: expected shape (6,); got (6, 2, 1)"),
+    ("y", sparse.csr_array(TWO), "y: expected a dense array; got a sparse csr_array; y.toarray() makes a dense one"),
+    ("y", [], "y: expected shape (6,); got (0,)"),
+    ("y", {"a": 1}, "y: expected numbers; "),
     ("y", Y[:, np.newaxis], "y: expected shape (6,); got (6, 1); y.ravel() makes it flat"),
     ("y", 1.0, "y: expected shape (6,); got ()"),
     ("y", list("abcdef"), "y: expected numbers; got dtype <U1 (y[0] is "),
@@ -55,16 +73,37 @@ COMMON: list[tuple[str, Any, str]] = [
     ("y", without(Y, -INF, 5), "y: expected finite numbers; y[5] is -inf"),
     ("y", np.ma.masked_greater(Y, 3), "y: expected no masked entries"),
     ("classes", [0, 1], "classes: expected None for loss 'mse'"),
-    ("loss", "msse", LOSSES + "'msse'; did you mean 'mse'?"),
-    ("loss", "hinge", LOSSES + "'hinge'"),
-    ("loss", None, LOSSES + "None"),
-    ("loss", 3, LOSSES + "3"),
+    ("loss", "msse", LOSSES + "; got 'msse'; did you mean 'mse'?"),
+    ("loss", "hinge", LOSSES + "; got 'hinge'; did you mean 'squared_hinge'?"),
+    ("loss", None, LOSSES + " or a loss; got None"),
+    ("loss", 3, LOSSES + " or a loss; got 3"),
+    ("loss", st.Huber, LOSSES + " or a loss; got <class "),
+    ("loss", st.Momentum(), LOSSES + " or a loss; got Momentum("),
     ("alpha", -1.0, "alpha: expected a finite number ≥ 0; got -1.0"),
     ("alpha", NAN, "alpha: expected a finite number ≥ 0; got nan"),
     ("alpha", INF, "alpha: expected a finite number ≥ 0; got inf"),
     ("alpha", "1", "alpha: expected a finite number ≥ 0; got '1'"),
     ("alpha", True, "alpha: expected a finite number ≥ 0; got True"),
     ("alpha", [0.1], "alpha: expected a finite number ≥ 0; got [0.1]"),
+    ("alpha", None, "alpha: expected a finite number ≥ 0; got None"),
+    ("l1_ratio", 2, "l1_ratio: expected a number from 0 (ridge) to 1 (lasso); got 2"),
+    ("l1_ratio", 1.0000001, "l1_ratio: expected a number from 0 (ridge) to 1 (lasso); got 1.0000001"),
+    ("l1_ratio", -0.1, "l1_ratio: expected a finite number ≥ 0; got -0.1"),
+    ("l1_ratio", NAN, "l1_ratio: expected a finite number ≥ 0; got nan"),
+    ("l1_ratio", "x", "l1_ratio: expected a finite number ≥ 0; got 'x'"),
+    ("l1_ratio", None, "l1_ratio: expected a finite number ≥ 0; got None"),
+    ("l1_ratio", True, "l1_ratio: expected a finite number ≥ 0; got True"),
+    ("offset", np.ones(5), "offset: expected shape (6,); got (5,)"),
+    ("offset", np.ones((6, 1)), "offset: expected shape (6,); got (6, 1); offset.ravel() makes it flat"),
+    ("offset", np.ones((6, 2)), "offset: expected shape (6,); got (6, 2)"),
+    ("offset", 1.0, "offset: expected shape (6,); got ()"),
+    ("offset", without(Y, NAN, 2), "offset: expected finite numbers; offset[2] is nan"),
+    ("offset", without(Y, -INF, 0), "offset: expected finite numbers; offset[0] is -inf"),
+    ("offset", ["a"] * 6, "offset: expected numbers; got dtype <U1 (offset[0] is "),
+    ("offset", Y * 1j, "offset: expected numbers; got dtype complex128"),
+    ("offset", SPARSE, "offset: expected a dense array; got a sparse csr_array"),
+    ("sample_weight", SPARSE, "sample_weight: expected a dense array; got a sparse csr_array"),
+    ("sample_weight", Y * 1j, "sample_weight: expected numbers; got dtype complex128"),
     ("sample_weight", np.ones(5), "sample_weight: expected shape (6,); got (5,)"),
     ("sample_weight", np.ones((6, 1)), "(6,); got (6, 1); sample_weight.ravel() makes it flat"),
     ("sample_weight", 2.0, "sample_weight: expected shape (6,); got ()"),
@@ -87,15 +126,77 @@ DESCEND: list[tuple[str, Any, str]] = [
     ("fit_intercept", 1, "fit_intercept: expected True or False; got 1"),
     ("fit_intercept", "no", "fit_intercept: expected True or False; got 'no'"),
     ("fit_intercept", None, "fit_intercept: expected True or False; got None"),
-    ("method", "gdd", "method: expected one of gd; got 'gdd'; did you mean 'gd'?"),
-    ("method", None, "method: expected one of gd; got None"),
+    ("method", "gdd", METHODS + "; got 'gdd'; did you mean 'gd'?"),
+    ("method", None, METHODS + " or a method; got None"),
+    ("method", 3, METHODS + " or a method; got 3"),
+    ("method", st.Momentum, METHODS + " or a method; got <class "),
+    ("method", st.Huber(), METHODS + " or a method; got Huber("),
+    ("method", st.Adam(batch_size=7), "batch_size: expected at most the number of rows, 6; got 7"),
+    ("method", st.StochasticGradientDescent(batch_size=7), "batch_size: expected at most the number of rows, 6; got 7"),
     ("learning_rate", 0, ABOVE_ZERO + "0"),
     ("learning_rate", -0.1, ABOVE_ZERO + "-0.1"),
     ("learning_rate", NAN, ABOVE_ZERO + "nan"),
     ("learning_rate", INF, ABOVE_ZERO + "inf"),
     ("learning_rate", True, ABOVE_ZERO + "True"),
     ("learning_rate", None, ABOVE_ZERO + "None"),
-    ("learning_rate", "aut", "learning_rate: expected 'auto' or a number > 0; got 'aut'"),
+    ("learning_rate", "aut", RATES),
+    ("learning_rate", "aut", "got 'aut'"),
+    ("learning_rate", "constant", RATES),
+    ("learning_rate", [0.1], ABOVE_ZERO + "[0.1]"),
+    ("learning_rate", st.Constant, ABOVE_ZERO + "<class"),
+    ("batch_size", 2, "batch_size: method 'gd' uses all rows at every step; methods with mini-batches: adam, sgd"),
+    ("batch_size", 0, "batch_size: expected an integer ≥ 1; got 0"),
+    ("batch_size", -3, "batch_size: expected an integer ≥ 1; got -3"),
+    ("batch_size", 2.0, "batch_size: expected an integer ≥ 1; got 2.0"),
+    ("batch_size", True, "batch_size: expected an integer ≥ 1; got True"),
+    ("batch_size", "all", "batch_size: expected an integer ≥ 1; got 'all'"),
+    ("max_seconds", 0, "max_seconds: expected a finite number > 0; got 0"),
+    ("max_seconds", -1, "max_seconds: expected a finite number > 0; got -1"),
+    ("max_seconds", NAN, "max_seconds: expected a finite number > 0; got nan"),
+    ("max_seconds", INF, "max_seconds: expected a finite number > 0; got inf"),
+    ("max_seconds", "1", "max_seconds: expected a finite number > 0; got '1'"),
+    ("max_seconds", True, "max_seconds: expected a finite number > 0; got True"),
+    ("target_loss", NAN, "target_loss: expected a finite number; got nan"),
+    ("target_loss", -INF, "target_loss: expected a finite number; got -inf"),
+    ("target_loss", "0", "target_loss: expected a finite number; got '0'"),
+    ("target_loss", True, "target_loss: expected a finite number; got True"),
+    ("eval_set", 3, "eval_set: expected a pair (X, y); got int"),
+    ("eval_set", X, "eval_set: expected a pair (X, y); got ndarray"),
+    ("eval_set", (X,), "eval_set: expected a pair (X, y); got "),
+    ("eval_set", (X, Y, Y), "eval_set: expected a pair (X, y); got "),
+    ("eval_set", {"X": X, "y": Y}, "eval_set: expected a pair (X, y); got dict"),
+    ("eval_set", (X[:, :1], Y), "eval_set: X: expected 2 columns; got 1"),
+    ("eval_set", (SPARSE[:, [0]], Y), "eval_set: X: expected 2 columns; got 1"),
+    ("eval_set", (Y, Y), "eval_set: X: expected 2 columns; got 1"),
+    ("eval_set", (X, Y[:5]), "eval_set: y: expected shape (6,); got (5,)"),
+    ("eval_set", (X, TWO), "eval_set: y: expected 1 targets; got 2"),
+    ("eval_set", (X[:0], Y[:0]), "eval_set: " + EMPTY_X + "(0, 2)"),
+    ("eval_set", (None, Y), "eval_set: X: expected numbers; "),
+    ("eval_set", (X, None), "eval_set: y: expected targets; got None"),
+    ("eval_set", (X, without(Y, NAN, 3)), "eval_set: y: expected finite numbers; y[3] is nan"),
+    ("eval_set", (X * 1j, Y), "eval_set: X: expected numbers; got dtype complex128"),
+    ("validation_fraction", 0, "validation_fraction: expected a finite number > 0; got 0"),
+    ("validation_fraction", -0.5, "validation_fraction: expected a finite number > 0; got -0.5"),
+    ("validation_fraction", NAN, "validation_fraction: expected a finite number > 0; got nan"),
+    ("validation_fraction", "half", "validation_fraction: expected a finite number > 0; got 'half'"),
+    ("validation_fraction", True, "validation_fraction: expected a finite number > 0; got True"),
+    ("validation_fraction", 1, SHARE + "1"),
+    ("validation_fraction", 1.5, SHARE + "1.5"),
+    ("validation_fraction", 0.01, SHARE + "0.01"),
+    ("validation_fraction", 0.99, SHARE + "0.99"),
+    ("patience", 0, "patience: expected an integer ≥ 1; got 0"),
+    ("patience", -1, "patience: expected an integer ≥ 1; got -1"),
+    ("patience", 2.5, "patience: expected an integer ≥ 1; got 2.5"),
+    ("patience", None, "patience: expected an integer ≥ 1; got None"),
+    ("precondition", "yes", "precondition: expected True or False; got 'yes'"),
+    ("precondition", 1, "precondition: expected True or False; got 1"),
+    ("precondition", None, "precondition: expected True or False; got None"),
+    ("precondition", "yes", "'auto'"),
+    ("random_state", -1, "random_state: expected an integer ≥ 0; got -1"),
+    ("random_state", 1.0, "random_state: expected an integer ≥ 0; got 1.0"),
+    ("random_state", None, "random_state: expected an integer ≥ 0; got None"),
+    ("random_state", "x", "random_state: expected an integer ≥ 0; got 'x'"),
+    ("random_state", np.random.default_rng(0), "random_state: expected an integer ≥ 0; got Generator"),
     ("n_steps", -1, "n_steps: expected an integer ≥ 0; got -1"),
     ("n_steps", 10.0, "n_steps: expected an integer ≥ 0; got 10.0"),
     ("n_steps", True, "n_steps: expected an integer ≥ 0; got True"),
@@ -105,6 +206,11 @@ DESCEND: list[tuple[str, Any, str]] = [
     ("tol", "small", "tol: expected a finite number ≥ 0; got 'small'"),
     ("tol", None, "tol: expected a finite number ≥ 0; got None"),
     ("start", 5, START + "5"),
+    ("start", [np.zeros(2), 0.0], START + "[array([0., 0.]), 0.0]"),
+    ("start", (np.zeros(2), 0.0, 0.0), START),
+    ("start", (["a", "b"], 0.0), "start: coef: expected numbers; got dtype <U1 (coef[0] is "),
+    ("start", (np.zeros(2), None), "start: intercept: expected numbers; "),
+    ("start", (SPARSE, 0.0), "start: coef: expected a dense array"),
     ("start", "zero", START + "'zero'"),
     ("start", (np.zeros(2),), START + "(array([0., 0.]),)"),
     ("start", (np.zeros(3), 0.0), "start: coef: expected shape (2,); got (3,)"),
@@ -127,6 +233,175 @@ EVALUATE: list[tuple[str, Any, str]] = [
     ("intercept", np.zeros(3), "intercept: expected 1 numbers; got shape (3,)"),
     ("intercept", INF, "coef and intercept: expected finite numbers"),
     ("intercept", "b", "intercept: expected numbers; "),
+]
+
+#: What is refused only where it meets something else.
+TOGETHER: list[tuple[str, dict[str, Any], str]] = [
+    ("y", {"loss": "poisson", "y": Y - 1}, "y: expected counts ≥ 0 for loss 'poisson'; y[0] is -1.0"),
+    ("y", {"loss": "poisson", "y": without(Y, NAN, 2)}, "y: expected finite numbers; y[2] is nan"),
+    ("y", {"loss": "poisson", "y": TWO}, "y: expected shape (6,); got (6, 2)"),
+    ("y", {"loss": "huber", "y": TWO}, "y: expected shape (6,); got (6, 2)"),
+    ("y", {"loss": "huber", "y": list("abcdef")}, "y: expected numbers; got dtype <U1"),
+    ("y", {"loss": st.Huber(2.0), "y": without(Y, INF, 1)}, "y: expected finite numbers; y[1] is inf"),
+    ("y", {"loss": "squared_hinge", "y": [0, 1, 2, 0, 1, 2]}, "y: expected at most 2 classes for this loss; got 3"),
+    ("y", {"loss": "squared_hinge", "y": [0, 1, 2, 0, 1, 2]}, "loss='log_loss' takes any number"),
+    ("y", {"loss": "squared_hinge", "y": [1] * 6}, "y: expected at least two classes; every label is 1"),
+    ("y", {"loss": "squared_hinge", "y": Y + 0.5}, "y[0] is 0.5; loss='mse' predicts numbers"),
+    ("y", {"loss": "squared_hinge", "y": Y + 0.5}, "y: expected class labels for loss 'squared_hinge'"),
+    ("y", {"loss": "squared_hinge", "y": TWO}, "y: expected shape (6,); got (6, 2)"),
+    ("y", {"loss": "log_loss", "y": [[1.5, -0.5]] * 6}, "y: expected no negative probability; y[0, 1] is -0.5"),
+    (
+        "y",
+        {"loss": "log_loss", "y": [[0.5, 0.5]] * 5 + [[0.5, 0.4]]},
+        "y: expected rows of probabilities that sum to 1",
+    ),
+    ("y", {"loss": "log_loss", "y": [[0.5, 0.5]] * 5 + [[0.5, 0.4]]}, "; y[5] sums to 0.9"),
+    ("y", {"loss": "log_loss", "y": [[0.5, NAN]] * 6}, "y: expected finite numbers; y[0, 1] is nan"),
+    ("y", {"loss": "log_loss", "y": [[0.5, 0.5]] * 5}, "y: expected shape (6, width ≥ 2); got (5, 2)"),
+    ("y", {"loss": "log_loss", "y": [["a", "b"]] * 6}, "y: expected numbers; got dtype <U1 (y[0, 0] is "),
+    ("classes", {"loss": "huber", "classes": [0, 1]}, "classes: expected None for loss 'huber'"),
+    ("classes", {"loss": "poisson", "classes": [0, 1]}, "classes: expected None for loss 'poisson'"),
+    ("classes", {"loss": "log_loss", "y": LABELS, "classes": [0, 2]}, "y: expected labels among [0, 2]; got 1"),
+    ("classes", {"loss": "squared_hinge", "y": LABELS, "classes": [0, 2]}, "y: expected labels among [0, 2]; got 1"),
+    ("classes", {"loss": "squared_hinge", "y": LABELS, "classes": [0, 1, 2]}, "at most 2 classes for this loss; got 3"),
+    (
+        "classes",
+        {"loss": "log_loss", "y": [[0.5, 0.5]] * 6, "classes": [0, 1, 2]},
+        "classes: expected 2 labels, one a column of y; got [0, 1, 2]",
+    ),
+    ("offset", {"y": TWO, "offset": Y}, "offset: expected shape (6, 2); got (6,)"),
+    ("offset", {"y": TWO, "offset": np.ones((6, 3))}, "offset: expected shape (6, 2); got (6, 3)"),
+    ("offset", {"y": TWO, "offset": without(TWO, NAN, 1, 1)}, "offset: expected finite numbers; offset[1, 1] is nan"),
+    ("offset", {"loss": "log_loss", "y": list("abcabc"), "offset": Y}, "offset: expected shape (6, 3); got (6,)"),
+]
+#: The same, for options that only `descend` has.
+TOGETHER_DESCEND: list[tuple[str, dict[str, Any], str]] = [
+    *(
+        ("l1_ratio", {"method": method, "alpha": 1.0, "l1_ratio": 0.5}, message)
+        for method in ("lbfgs", "newton", st.Lbfgs(memory=3))
+        for message in ("needs a smooth penalty, l1_ratio=0; methods that", "auto, gd, momentum, nesterov, adam, sgd")
+    ),
+    *(
+        ("learning_rate", {"method": method, "learning_rate": rate}, message)
+        for method in ("lbfgs", "newton", "auto")
+        for rate in (0.1, "armijo", st.Cosine(0.1, n_steps=5))
+        for message in ("searches for its own step sizes, learning_rate='auto'; methods that take one: gd, momentum",)
+    ),
+    *(
+        (
+            "learning_rate",
+            {"method": method, "learning_rate": rate},
+            f"{name!r} is for method 'gd'; got method {method!r}",
+        )
+        for method in ("nesterov", "momentum", "adam", "sgd")
+        for rate, name in (("armijo", "armijo"), (st.BarzilaiBorwein(), "barzilai_borwein"))
+    ),
+    *(
+        ("batch_size", {"method": method, "batch_size": size}, message)
+        for method in ("sgd", "adam", "auto", st.Adam(), st.StochasticGradientDescent(batch_size=2))
+        for size, message in (
+            (7, "batch_size: expected at most the number of rows, 6; got 7"),
+            (0, "batch_size: expected an integer ≥ 1; got 0"),
+            ("x", "batch_size: expected an integer ≥ 1; got 'x'"),
+        )
+    ),
+    *(
+        (
+            "batch_size",
+            {"method": method, "batch_size": 2},
+            f"batch_size: method {method!r} uses all rows at every step",
+        )
+        for method in ("gd", "momentum", "nesterov", "lbfgs", "newton")
+    ),
+    (
+        "validation_fraction",
+        {"eval_set": (X, Y), "validation_fraction": 0.5},
+        "validation_fraction: expected None where eval_set is given; pass one of the two",
+    ),
+    (
+        "validation_fraction",
+        {"validation_fraction": 0.5, "sample_weight": np.eye(6)[2]},
+        "validation_fraction: every row on one side has weight 0",
+    ),
+    ("eval_set", {"y": TWO, "eval_set": (X, Y)}, "eval_set: y: expected 2 targets; got 1"),
+    ("eval_set", {"y": LABELS, "loss": "log_loss", "eval_set": (X, 2 * LABELS)}, "eval_set: y: expected labels among "),
+    (
+        "eval_set",
+        {"y": LABELS, "loss": "log_loss", "eval_set": (X, list("abcdef"))},
+        "eval_set: y: expected labels amo",
+    ),
+    ("eval_set", {"y": LABELS, "loss": "log_loss", "eval_set": (X, LABELS[:2])}, "eval_set: y: expected shape (6,)"),
+    ("eval_set", {"loss": "poisson", "eval_set": (X, -Y)}, "eval_set: y: expected counts ≥ 0 for loss 'poisson'; y[1]"),
+    ("start", {"y": TWO, "start": (np.zeros(2), 0.0)}, "start: coef: expected shape (2, 2); got (2,)"),
+    (
+        "start",
+        {"y": TWO, "start": (np.zeros((2, 2)), np.zeros(3))},
+        "start: intercept: expected 2 numbers; got shape (3,",
+    ),
+    (
+        "start",
+        {"fit_intercept": False, "start": (np.zeros(2), 1.0)},
+        "start: intercept: expected 0 with fit_intercept=",
+    ),
+]
+#: Each field of each description: its class, what else it needs, the value, what the message says.
+DESCRIPTIONS: list[tuple[type, dict[str, Any], str, Any, str]] = [
+    *(
+        (kind, needs, name, value, f"{name}: expected a finite number > 0; got {value!r}")
+        for kind, needs, name in [
+            (st.Huber, {}, "delta"),
+            (st.Adam, {}, "epsilon"),
+            (st.Constant, {}, "rate"),
+            (st.InverseScaling, {}, "rate"),
+            (st.Exponential, {}, "rate"),
+            (st.Exponential, {"rate": 0.1}, "decay"),
+            (st.Cosine, {"n_steps": 5}, "rate"),
+            (st.Armijo, {}, "rate"),
+            (st.Armijo, {}, "share"),
+        ]
+        for value in (0, -1.5, NAN, INF, "x", None, True)
+    ),
+    *(
+        (kind, needs, name, value, f"{name}: {AT_LEAST_ZERO}{value!r}")
+        for kind, needs, name in [
+            (st.Momentum, {}, "momentum"),
+            (st.StochasticGradientDescent, {}, "momentum"),
+            (st.Adam, {}, "beta1"),
+            (st.Adam, {}, "beta2"),
+            (st.InverseScaling, {"rate": 0.1}, "power"),
+            (st.Cosine, {"rate": 0.1, "n_steps": 5}, "least"),
+        ]
+        for value in (-0.1, NAN, INF, "x", None, True)
+    ),
+    *(
+        (kind, needs, name, value, f"{name}: expected an integer ≥ 1; got {value!r}")
+        for kind, needs, name in [
+            (st.Adam, {}, "batch_size"),
+            (st.StochasticGradientDescent, {}, "batch_size"),
+            (st.Lbfgs, {}, "memory"),
+            (st.BarzilaiBorwein, {}, "memory"),
+            (st.Cosine, {"rate": 0.1}, "n_steps"),
+        ]
+        for value in (0, -2, 2.5, "x", True)
+    ),
+    *(
+        (kind, {}, "replacement", value, f"replacement: expected True or False; got {value!r}")
+        for kind in (st.Adam, st.StochasticGradientDescent)
+        for value in (1, "yes", None)
+    ),
+    *(
+        (kind, {}, name, 1, f"{name}: expected a number in [0, 1); got 1")
+        for kind, name in [
+            (st.Momentum, "momentum"),
+            (st.StochasticGradientDescent, "momentum"),
+            (st.Adam, "beta1"),
+            (st.Adam, "beta2"),
+        ]
+    ),
+    (st.Exponential, {"rate": 0.1}, "decay", 1.5, "decay: expected a number in (0, 1]; got 1.5"),
+    (st.Armijo, {}, "share", 1, "share: expected a number in (0, 1); got 1"),
+    (st.Cosine, {"rate": 0.1, "n_steps": 5}, "least", 0.2, "least: expected at most rate, 0.1; got 0.2"),
+    (st.Lbfgs, {}, "memory", None, "memory: expected an integer ≥ 1; got None"),
 ]
 
 #: With loss="log_loss" and labels as y.
@@ -166,9 +441,136 @@ def test_descend(argument: str, value: Any, message: str) -> None:
     assert_refused(st.descend, {"X": X, "y": Y, "n_steps": 1} | {argument: value}, message)
 
 
+ITERATED = set(inspect.signature(st.descend).parameters) - {
+    "max_seconds",
+    "target_loss",
+    "eval_set",
+    "validation_fraction",
+    "patience",
+    "callback",
+    "progress",
+}
+
+
+@named([row for row in COMMON + DESCEND if row[0] in ITERATED])
+def test_iterate(argument: str, value: Any, message: str) -> None:
+    """At once, not at the first step."""
+    assert_refused(st.iterate, {"X": X, "y": Y, "n_steps": 1} | {argument: value}, message)
+
+
+@pytest.mark.parametrize("option", [*sorted(set(inspect.signature(st.descend).parameters) - ITERATED), "learnig_rate"])
+def test_iterate_names_an_option_that_it_does_not_have(option: str) -> None:
+    arguments = {"X": X, "y": Y, "learning_rate": 0.1, option: 1}
+    assert_refused(st.iterate, arguments, f"iterate: {option!r} is not one of its options: ")
+
+
 @named(COMMON + EVALUATE)
 def test_loss_and_gradient(argument: str, value: Any, message: str) -> None:
     assert_refused(st.loss_and_gradient, {"X": X, "y": Y, "coef": np.zeros(2)} | {argument: value}, message)
+
+
+@named(TOGETHER + TOGETHER_DESCEND)
+def test_what_does_not_go_together(argument: str, value: dict[str, Any], message: str) -> None:
+    assert argument in value
+    for backend in ("rust", "numpy"):
+        assert_refused(st.descend, {"X": X, "y": Y, "n_steps": 1, "backend": backend} | value, message)
+
+
+@named(TOGETHER)
+def test_what_does_not_go_together_in_an_evaluation(argument: str, value: dict[str, Any], message: str) -> None:
+    assert argument in value
+    assert_refused(st.loss_and_gradient, {"X": X, "y": Y, "coef": np.zeros(2)} | value, message)
+
+
+@pytest.mark.parametrize(
+    ("kind", "needs", "field", "value", "message"),
+    DESCRIPTIONS,
+    ids=[f"{kind.__name__}-{field}-{value}" for kind, _, field, value, _ in DESCRIPTIONS],
+)
+def test_descriptions(kind: type, needs: dict[str, Any], field: str, value: Any, message: str) -> None:
+    assert kind(**needs | ({} if field in needs else {field: GOOD[field]}))
+    assert_refused(kind, needs | {field: value}, message)
+
+
+#: A value that each field may have.
+GOOD: dict[str, Any] = {
+    "delta": 0.5,
+    "rate": 0.25,
+    "power": 0,
+    "decay": 1,
+    "least": 0.1,
+    "n_steps": 1,
+    "share": 0.5,
+    "memory": np.int64(1),
+    "momentum": 0,
+    "beta1": 0,
+    "beta2": 0.5,
+    "epsilon": 1e-300,
+    "batch_size": None,
+    "replacement": np.True_,
+}
+
+
+def test_every_field_is_tested() -> None:
+    kinds = [getattr(st, name) for name in st.__all__]
+    described = [kind for kind in kinds if dataclasses.is_dataclass(kind) and kind not in {st.Fit, st.History}]
+    fields = {(kind, field.name) for kind in described for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    # The numbers of targets and of classes are those of y, whatever the description says.
+    fields -= {(st.Mse, "n_targets"), (st.LogLoss, "n_classes"), (st.LogLoss, "probabilities")}
+    assert fields == {(kind, field) for kind, _, field, _, _ in DESCRIPTIONS}
+
+
+@pytest.mark.parametrize(
+    ("good", "given"),
+    [
+        ({"loss": "mse"}, {"loss": st.Mse(n_targets=3)}),
+        ({"loss": "log_loss"}, {"loss": st.LogLoss(n_classes=5, probabilities=True)}),
+    ],
+)
+def test_what_y_says_counts(good: dict[str, Any], given: dict[str, Any]) -> None:
+    one, other = (st.descend(X, LABELS, n_steps=2, **options) for options in (good, given))
+    assert one.coef.tobytes() == other.coef.tobytes()
+
+
+def broken(**parts: Any) -> Any:
+    """Return a sparse matrix of 3 rows and 4 columns with a part of it changed behind its back."""
+    matrix = sparse.csr_array(np.array([[1.0, 0, 2, 0], [0, 0, 0, 3], [4, 5, 0, 0]]))
+    for name, values in parts.items():
+        setattr(matrix, name, np.array(values, dtype=getattr(matrix, name).dtype))
+    return matrix
+
+
+BROKEN: dict[str, dict[str, Any]] = {
+    "indptr falls": {"indptr": [0, 3, 2, 5]},
+    "indptr does not begin at 0": {"indptr": [1, 2, 3, 5]},
+    "indptr is negative": {"indptr": [0, -1, 3, 5]},
+    "indptr ends too early": {"indptr": [0, 2, 3, 4]},
+    "indptr ends too late": {"indptr": [0, 2, 3, 6]},
+    "indptr goes far beyond": {"indptr": [0, 2, 2**31 - 1, 5]},
+    "indptr is too short": {"indptr": [0, 2, 5]},
+    "indptr is too long": {"indptr": [0, 2, 3, 5, 5]},
+    "index out of range": {"indices": [0, 4, 3, 0, 1]},
+    "index far out of range": {"indices": [0, 2**31 - 1, 3, 0, 1]},
+    "index is negative": {"indices": [0, -1, 3, 0, 1]},
+    "fewer indices than entries": {"indices": [0, 2, 3, 0]},
+    "fewer entries than indices": {"data": [1, 2, 3, 4]},
+}
+
+
+@pytest.mark.parametrize("parts", BROKEN.values(), ids=BROKEN.keys())
+@pytest.mark.parametrize("width", [np.int32, np.int64])
+def test_broken_sparse_matrices(backend: str, width: Any, parts: dict[str, Any]) -> None:
+    """Refused, not read from where nothing is."""
+    matrix = broken(**parts)
+    matrix.indices, matrix.indptr = matrix.indices.astype(width), matrix.indptr.astype(width)
+    message = "X: the sparse matrix is broken: "
+    assert_refused(st.descend, {"X": matrix, "y": Y[:3], "n_steps": 2, "backend": backend}, message)
+    arguments = {"X": matrix, "y": Y[:3], "coef": np.ones(4), "backend": backend}
+    assert_refused(st.loss_and_gradient, arguments, message)
+    good = broken()
+    assert_refused(st.descend, {"X": good, "y": Y[:3], "eval_set": (matrix, Y[:3]), "backend": backend}, message)
+    for options in ({"precondition": True}, {"method": "newton"}, {"method": "sgd"}, {"validation_fraction": 0.4}):
+        assert_refused(st.descend, {"X": matrix, "y": Y[:3], "n_steps": 2, "backend": backend} | options, message)
 
 
 @named(LABELLED)
@@ -202,13 +604,10 @@ def test_every_argument_is_tested(function: Any, tables: list[tuple[str, Any, st
     assert {name for name, _, _ in tables} == set(inspect.signature(function).parameters)
 
 
-@pytest.mark.parametrize("argument", ["X", "y", "sample_weight"])
-def test_sparse_is_named_with_its_cure(argument: str) -> None:
-    sparse = pytest.importorskip("scipy.sparse")
-    arguments = {"X": X, "y": Y, "sample_weight": Y + 1}
-    arguments[argument] = sparse.csr_array(arguments[argument].reshape(6, -1))
-    message = f"{argument}: expected a dense array; got a sparse csr_array; {argument}.toarray() makes a dense one"
-    assert_refused(st.descend, arguments, message)
+@pytest.mark.parametrize("make", ["csr_array", "csc_array", "coo_array", "csr_matrix", "dok_array", "lil_array"])
+def test_sparse_of_every_kind_is_taken(backend: str, make: str) -> None:
+    fit = st.descend(getattr(sparse, make)(X), Y, n_steps=3, backend=backend)
+    assert fit.coef == pytest.approx(st.descend(X, Y, n_steps=3, backend=backend).coef)
 
 
 @pytest.mark.parametrize("argument", ["alpha", "learning_rate", "tol", "X", "y"])

@@ -84,7 +84,7 @@ def plans() -> list[tuple[str, Any, Any]]:
     """Every method with every rule for step sizes that it takes, at a rate that is safe for `example`."""
     rate = 2e-3
     schedules = [rate, st.InverseScaling(rate), st.Exponential(rate, decay=0.5), st.Cosine(rate, n_steps=4), "auto"]
-    batches = [st.StochasticGradientDescent(batch_size=8), st.Adam(batch_size=8)]
+    batches: list[Any] = [st.StochasticGradientDescent(batch_size=8), st.Adam(batch_size=8)]
     found: list[tuple[str, Any, Any]] = []
     for method in [*METHODS, *batches]:
         kind = method if isinstance(method, str) else method.name

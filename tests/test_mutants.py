@@ -101,7 +101,7 @@ LAWS: dict[str, tuple[SearchStrategy[Any], Law]] = {
     ),
     "proximal map": (
         strategies.tuples(scores(3), scores(3)),
-        lambda vectors: penalty_is_a_proximal_map(ElasticNet(0.5, 0.25), *vectors, 2.0, 4.0),
+        lambda vectors: penalty_is_a_proximal_map(ElasticNet(0.5, 0.25), vectors[0], vectors[1], 2.0, 4.0),
     ),
     "a step goes through the map": (
         samples("mse").map(lambda sample: sample.but(alpha=0.5, l1_ratio=0.5)),
@@ -246,11 +246,12 @@ def step_from_the_last_answer(self: Any, _: Any, point: Any, gradient: Any, size
     return new + (self.t - 1.0) / self.following[0] * (new - x)
 
 
-def a_tenth_of_the_step(self: Any, xp: Any, point: Any, gradient: Any, size: float, prox: Any) -> Any:
-    return ACCELERATED_TARGET(self, xp, point, gradient, size / 10, prox)
+def a_tenth_of_the_step(*step: Any) -> Any:
+    return ACCELERATED_TARGET(*step[:4], step[4] / 10, step[5])
 
 
-def moments_without_bias(self: Any, xp: Any, point: Any, gradient: Any, size: float, prox: Any) -> Any:  # noqa: ARG001
+def moments_without_bias(self: Any, *step: Any) -> Any:
+    xp, point, _, size, prox = step
     own_size = size / (xp.sqrt(self.square) + self.adam.epsilon)
     return prox(point - own_size * self.mean, own_size)
 
@@ -387,7 +388,7 @@ MUTANTS: dict[str, tuple[Any, str, Any, list[str]]] = {
     "sign of a step": (
         _Gradient,
         "target",
-        lambda _, __, point, gradient, size, prox: prox(point + size * gradient, size),
+        lambda *step: step[-1](step[2] + step[4] * step[3], step[4]),
         ["descends", "steps are literal"],
     ),
     "step uphill": (
@@ -400,7 +401,7 @@ MUTANTS: dict[str, tuple[Any, str, Any, list[str]]] = {
     "normalised gradient": (
         _Gradient,
         "target",
-        lambda _, __, point, gradient, size, ___: point - size * gradient / max(1e-300, np.linalg.norm(gradient)),
+        lambda *step: step[2] - step[4] * step[3] / max(1e-300, np.linalg.norm(step[3])),
         ["steps are literal"],
     ),
 }

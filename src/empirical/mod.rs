@@ -4,6 +4,8 @@
 //! data. A *scaling* makes it a function of other variables with the same values; the data and the penalty stay as
 //! they are.
 
+mod curvature;
+
 use crate::design::Design;
 use crate::error::{Error, expect_length};
 use crate::hessian::{CurvatureRule, hessian};
@@ -16,12 +18,9 @@ use crate::penalty::{ElasticNet, soft_threshold};
 use crate::real::Real;
 use crate::reduce::Team;
 use crate::scaling::Scaling;
-use crate::spectrum::largest_eigenvalue;
-use faer::{Mat, Side};
+use faer::Mat;
 use std::ops::Range;
 
-/// Up to this dimension the exact spectrum of a matrix costs less than the passes of an iteration.
-const SMALL_DIMENSION: usize = 64;
 /// Parameters whose Hessian, with the sums of a few threads, still fits a common memory.
 const MOST_HESSIAN_PARAMETERS: usize = 8192;
 /// Bytes a parameter squared that a Hessian takes: eight chunks in both types, and the matrix and its factor.
@@ -166,89 +165,6 @@ impl<'a, T: Real> Empirical<'a, T> {
         let (coef_gradient, _) = self.layout.split_mut(gradient);
         self.penalty.add_gradient(coef, coef_gradient);
         self.pull_back(self.layout, gradient);
-    }
-
-    /// What the rows weigh in a bound on the Hessian: ∂²ℓ/∂z² at most, or at `parameters` where there is no bound.
-    fn curvature_weights(&mut self, parameters: &[f64]) -> Result<(f64, Option<Vec<T>>), Error> {
-        if let Some(bound) = self.loss.curvature() {
-            return Ok((bound, self.sample.weights.map(<[T]>::to_vec)));
-        }
-        let original = self.original(parameters);
-        cast_into(&mut self.cast, &original);
-        let (coef, intercept) = self.layout.split(&self.cast);
-        let rule = Residual { loss: self.loss, sample: self.sample };
-        self.pass.run_and_keep(self.team, &rule, coef, intercept)?;
-        let mut bends = self.pass.latest_scores();
-        let rows = 0..self.design.n_rows();
-        rule.prepare(rows, &mut bends);
-        if let Some(weights) = self.sample.weights {
-            bends.iter_mut().zip(weights).for_each(|(bend, &weight)| *bend *= weight);
-        }
-        Ok((1.0, Some(bends)))
-    }
-
-    /// The largest eigenvalue of Σ weightsᵢ x̃ᵢ x̃ᵢᵀ / Σ sᵢ, where x̃ is x, scaled, with a one if there is an intercept.
-    fn largest_second_moment(&self, weights: Option<&[T]>) -> Result<f64, Error> {
-        let layout = Layout { width: 1, ..self.layout };
-        if layout.n_parameters() <= SMALL_DIMENSION {
-            let zeros = vec![T::ZERO; layout.n_parameters()];
-            let matrix = hessian(self.design, self.team, &Weighted(weights), layout, &zeros)?;
-            let matrix = self.pull_back_matrix(layout, matrix);
-            let total: f64 = (0..matrix.nrows()).map(|i| matrix[(i, i)]).sum();
-            if !total.is_finite() {
-                return Ok(total);
-            }
-            let eigenvalues = matrix.self_adjoint_eigenvalues(Side::Lower);
-            // The trace is a bound where the iteration for the spectrum fails.
-            return Ok(eigenvalues.map_or(total, |values| values[values.len() - 1].max(0.0)));
-        }
-        let mut pass = Pass::new(self.design, 1);
-        let mut cast = vec![T::ZERO; layout.n_parameters()];
-        largest_eigenvalue(layout.n_parameters(), |v, image| {
-            let mut original = v.to_vec();
-            if let Some(scaling) = &self.scaling {
-                scaling.to_original(layout, &mut original);
-            }
-            cast_into(&mut cast, &original);
-            let (coef, intercept) = layout.split(&cast);
-            let sums = pass.run(self.team, &Weighted(weights), coef, intercept)?;
-            let (coef, intercept) = layout.split_mut(image);
-            scale_into(coef, &sums.coef_gradient, self.total_weight);
-            scale_into(intercept, &sums.intercept_gradient, self.total_weight);
-            self.pull_back(layout, image);
-            Ok(())
-        })
-    }
-
-    /// Softmax does not see what is added to the scores of all classes alike, so without a penalty the Hessian has no
-    /// bend there, and no inverse. Any bend will do: gradients do not point there, and no other direction feels it.
-    fn bend_shared_shifts(&self, matrix: &mut Mat<f64>) {
-        let Layout { width, n_features, fit_intercept } = self.layout;
-        let n_free = if self.penalty.l2 == 0.0 { n_features } else { 0 };
-        let place = |j: usize, k: usize| if j < n_features { k * n_features + j } else { width * n_features + k };
-        for j in (0..n_free).chain(if fit_intercept { Some(n_features) } else { None }) {
-            let bend = (0..width).map(|k| matrix[(place(j, k), place(j, k))]).sum::<f64>() / (width * width) as f64;
-            for k in 0..width {
-                for l in 0..width {
-                    matrix[(place(j, k), place(j, l))] += bend;
-                }
-            }
-        }
-    }
-
-    /// Jᵀ H J / Σ sᵢ, where J is the change of variables.
-    fn pull_back_matrix(&self, layout: Layout, matrix: Mat<f64>) -> Mat<f64> {
-        let order = matrix.nrows();
-        let mut rows: Vec<Vec<f64>> =
-            (0..order).map(|i| (0..order).map(|j| matrix[(i, j)] / self.total_weight).collect()).collect();
-        if self.scaling.is_none() {
-            return Mat::from_fn(order, order, |i, j| rows[i][j]);
-        }
-        for _ in 0..2 {
-            rows.iter_mut().for_each(|row| self.pull_back(layout, row));
-            rows = (0..order).map(|i| rows.iter().map(|row| row[i]).collect()).collect();
-        }
-        Mat::from_fn(order, order, |i, j| rows[i][j])
     }
 }
 
@@ -459,132 +375,5 @@ impl<T: Real> CurvatureRule<T> for Residual<'_, T> {
     }
 }
 
-/// The rule of a product with the second moment, and of that moment itself: a score is its own residual.
-struct Weighted<'a, T>(Option<&'a [T]>);
-
-impl<T: Real> ScoreRule<T> for Weighted<'_, T> {
-    fn value_and_residual(&self, rows: Range<usize>, scores: &mut [T], _values: &mut [T]) -> f64 {
-        if let Some(weights) = self.0 {
-            for (score, &weight) in scores.iter_mut().zip(&weights[rows]) {
-                *score *= weight;
-            }
-        }
-        0.0
-    }
-}
-
-impl<T: Real> CurvatureRule<T> for Weighted<'_, T> {
-    fn prepare(&self, _rows: Range<usize>, _scores: &mut [T]) {}
-
-    fn weights(&self, rows: Range<usize>, _prepared: &[T], _pair: (usize, usize), weights: &mut [T]) -> bool {
-        match self.0 {
-            None => weights.fill(T::ONE),
-            Some(own) => weights.copy_from_slice(&own[rows]),
-        }
-        true
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::design::{ColumnMajor, RowMajor};
-    use proptest::prelude::*;
-
-    const MSE: Loss = Loss::Mse { n_targets: 1 };
-    const NEVER: &dyn Fn() -> bool = &|| false;
-
-    fn evaluate<T: Real>(
-        design: &dyn Design<T>,
-        sample: Sample<'_, T>,
-        loss: Loss,
-        parameters: &[f64],
-        n_threads: usize,
-    ) -> (f64, Vec<f64>) {
-        let team = Team::new(n_threads, NEVER);
-        let model = Model { loss, penalty: ElasticNet { l1: 0.0, l2: 0.5 }, fit_intercept: true };
-        let mut objective = Empirical::new(design, sample, model, &team).unwrap();
-        let mut gradient = vec![f64::NAN; objective.n_parameters()];
-        let value = objective.value_and_gradient(parameters, &mut gradient).unwrap();
-        (value, gradient)
-    }
-
-    /// Data that spans many blocks and chunks, the same on every run.
-    fn waves(length: usize) -> Vec<f32> {
-        (0..length).map(|i| (i as f32 * 0.7).sin()).collect()
-    }
-
-    #[test]
-    fn bits_do_not_depend_on_threads() {
-        let (n, d) = (20_011, 13);
-        let x = waves(n * d);
-        let labels: Vec<f32> = (0..n).map(|i| (i % 3) as f32).collect();
-        let weights: Vec<f32> = waves(n).iter().map(|w| w + 1.5).collect();
-        for loss in [MSE, Loss::Softmax { n_classes: 3 }] {
-            for weights in [None, Some(&weights[..])] {
-                let sample = Sample { targets: &labels[..], weights, offsets: None };
-                let parameters: Vec<f64> = (0..loss.width() * (d + 1)).map(|i| 0.1 * i as f64).collect();
-                let row_major = RowMajor::new(&x, n, d).unwrap();
-                let column_major = ColumnMajor::new(&x, n, d).unwrap();
-                for design in [&row_major as &dyn Design<f32>, &column_major] {
-                    let alone = evaluate(design, sample, loss, &parameters, 1);
-                    for n_threads in [2, 3, 8] {
-                        assert_eq!(evaluate(design, sample, loss, &parameters, n_threads), alone);
-                    }
-                }
-            }
-        }
-    }
-
-    proptest! {
-        /// Integers: every sum is exact, so the blocked pass must equal the definition exactly.
-        #[test]
-        fn pass_equals_definition(n in 1usize..5000, d in 1usize..6, seed in 0usize..1000) {
-            let entry = |i: usize| ((i * 2_654_435_761 + seed) / 7 % 9) as f64 - 4.0;
-            let x: Vec<f64> = (0..n * d).map(entry).collect();
-            let y: Vec<f64> = (0..n).map(|i| entry(i + 17)).collect();
-            let parameters: Vec<f64> = (0..=d).map(|j| entry(j + 3)).collect();
-            let design = RowMajor::new(&x, n, d).unwrap();
-            let sample = Sample { targets: &y[..], weights: None, offsets: None };
-            let (value, gradient) = evaluate(&design, sample, MSE, &parameters, 2);
-            let residual: Vec<f64> = (0..n).map(|i| {
-                (0..d).map(|j| x[i * d + j] * parameters[j]).sum::<f64>() + parameters[d] - y[i]
-            }).collect();
-            let penalty: f64 = parameters[..d].iter().map(|w| w * w).sum();
-            prop_assert_eq!(value, residual.iter().map(|r| r * r).sum::<f64>() / n as f64 + 0.25 * penalty);
-            for j in 0..d {
-                let sum: f64 = (0..n).map(|i| 2.0 * residual[i] * x[i * d + j]).sum();
-                prop_assert_eq!(gradient[j], sum / n as f64 + 0.5 * parameters[j]);
-            }
-            prop_assert_eq!(gradient[d], residual.iter().map(|r| 2.0 * r).sum::<f64>() / n as f64);
-        }
-    }
-
-    #[test]
-    fn single_precision_sums_do_not_drift() {
-        let n = 1 << 20;
-        let (x, y) = (vec![0.1f32; n], vec![0.0f32; n]);
-        let sample = Sample { targets: &y[..], weights: None, offsets: None };
-        let exact = f64::from(0.1f32) * f64::from(0.1f32);
-        let row_major = RowMajor::new(&x, n, 1).unwrap();
-        let column_major = ColumnMajor::new(&x, n, 1).unwrap();
-        for design in [&row_major as &dyn Design<f32>, &column_major] {
-            let (value, gradient) = evaluate(design, sample, MSE, &[1.0, 0.0], 1);
-            assert!((value - 0.25 - exact).abs() < 1e-5 * exact);
-            assert!((gradient[0] - 0.5 - 2.0 * exact).abs() < 1e-5 * exact);
-        }
-    }
-
-    #[test]
-    fn curvature_bounds_the_hessian() {
-        let x = [1.0, 2.0, 3.0, 4.0, 5.0, 7.0];
-        let design = RowMajor::new(&x, 3, 2).unwrap();
-        let sample = Sample { targets: &[0.0; 3], weights: None, offsets: None };
-        let team = Team::new(1, NEVER);
-        let model = Model { loss: MSE, penalty: ElasticNet { l1: 0.0, l2: 0.25 }, fit_intercept: false };
-        let mut objective = Empirical::new(&design, sample, model, &team).unwrap();
-        // XᵀX = [[35, 49], [49, 69]]
-        let exact = 2.0 / 3.0 * (52.0 + (17.0f64 * 17.0 + 49.0 * 49.0).sqrt()) + 0.25;
-        assert!((objective.curvature(&[0.0; 2]).unwrap() - exact).abs() < 1e-12 * exact);
-    }
-}
+mod tests;
