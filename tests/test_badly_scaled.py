@@ -203,6 +203,15 @@ def test_preconditioning_moves_no_optimum(
         assert [np.count_nonzero(fit.coef) for fit in fits] == [np.count_nonzero(literal.coef)] * 2
 
 
+@pytest.mark.xfail(reason="the search gives up where values tell no more, though slopes still do")
+def test_lbfgs_goes_as_far_as_newton(backend: str) -> None:
+    """A value is all rounding long before its gradient is: where half of the digits of a gradient are left."""
+    for loss, options in (("mse", {"fit_intercept": False}), ("poisson", {"sample_weight": WEIGHTS})):
+        given_all: dict[str, Any] = {"loss": loss, "alpha": 0.1, "tol": 1e-9, "backend": backend} | options
+        for method in ("newton", "lbfgs"):
+            assert st.descend(MILD, MILD_TARGETS[loss], method=method, **given_all).converged
+
+
 @pytest.mark.parametrize("method", ["gd", "nesterov", "newton", "lbfgs", "momentum", "adam"])
 def test_sparse_steps_are_dense_steps(backend: str, method: str) -> None:
     """Centring without filling the zeros in: the same way, not only the same end."""

@@ -16,6 +16,9 @@ import pytest
 
 import steepest as st
 from steepest.backends import BACKENDS, get_backend, thread_count
+from steepest.losses import LOSSES
+from steepest.methods import METHODS
+from steepest.step_sizes import STEP_SIZES
 from tolerance import tolerance
 
 X = np.arange(24.0).reshape(12, 2) % 7
@@ -222,6 +225,72 @@ def test_aliases(backend: str, alias: str, name: str) -> None:
     one, other = (st.descend(X, y, loss=loss, n_steps=3, backend=backend) for loss in (alias, name))
     assert one.coef.tobytes() == other.coef.tobytes()
     assert one.loss_name == other.loss_name == name
+
+
+@pytest.mark.parametrize(
+    ("name", "description"),
+    [
+        *(({"method": kind.name}, {"method": kind()}) for kind in METHODS.values()),
+        *(({"learning_rate": name}, {"learning_rate": kind()}) for name, kind in STEP_SIZES.items()),
+        ({"learning_rate": 0.01}, {"learning_rate": st.Constant(0.01)}),
+        *(({"loss": name, "y": CODES % 2}, {"loss": kind(), "y": CODES % 2}) for name, kind in LOSSES.items()),
+        ({"loss": st.Huber()}, {"loss": st.Huber(delta=1)}),
+        ({"method": "sgd", "batch_size": 5}, {"method": st.StochasticGradientDescent(batch_size=5)}),
+        ({"method": st.Adam(), "batch_size": 5}, {"method": st.Adam(batch_size=5)}),
+    ],
+)
+def test_names_are_short_for_descriptions(backend: str, name: dict[str, Any], description: dict[str, Any]) -> None:
+    one, other = (st.descend(**{"X": X, "y": Y, "n_steps": 3, "backend": backend, **it}) for it in (name, description))
+    assert one.parameters.tobytes() == other.parameters.tobytes()
+    assert (one.loss_name, one.method) == (other.loss_name, other.method)
+
+
+def test_fit_says_why_its_method(backend: str) -> None:
+    options: dict[str, Any] = {"n_steps": 2, "backend": backend}
+    asked = st.descend(X, Y, method="momentum", **options)
+    assert (asked.method, asked.reason) == ("momentum", "it was asked for")
+    cases: list[tuple[dict[str, Any], str, str]] = [
+        ({}, "newton", "3 parameters, 12 rows: newton should take "),
+        ({"alpha": 1.0, "l1_ratio": 0.5}, "nesterov", "an ℓ1 penalty needs a proximal method"),
+        ({"batch_size": 4}, "sgd", "batch_size asks for mini-batches"),
+    ]
+    for extra, method, reason in cases:
+        fit = st.descend(X, Y, method="auto", **options, **extra)
+        assert fit.method == method
+        assert fit.reason.startswith(reason)
+
+
+@pytest.mark.parametrize("method", [*METHODS, "auto"])
+def test_iterate_is_descend_step_by_step(backend: str, method: str) -> None:
+    options: dict[str, Any] = {"method": method, "alpha": 0.1, "n_steps": 4, "backend": backend}
+    fit, steps = st.descend(X, Y, **options), list(st.iterate(X, Y, **options))
+    assert [step.step for step in steps] == list(range(fit.n_steps + 1))
+    assert steps[-1].coef.tobytes() == fit.coef.tobytes()
+    assert steps[-1].intercept == fit.intercept
+    assert [step.loss for step in steps] == [*fit.history.loss, fit.loss]
+    assert np.isnan(steps[0].step_size)
+    assert [step.step_size for step in steps[1:]] == fit.history.step_size.tolist()
+
+
+def test_several_scores_have_a_row_of_coefficients_each(backend: str) -> None:
+    for y, loss, width in ((np.column_stack([Y, -Y, Y]), "mse", 3), (CODES, "log_loss", 3), (Y, "mse", 0)):
+        fit = st.descend(X, y, loss=loss, n_steps=2, backend=backend)
+        assert fit.coef.shape == ((width, 2) if width else (2,))
+        assert np.shape(fit.intercept) == ((width,) if width else ())
+        assert fit.parameters.shape == (3 * max(width, 1),)
+    assert st.descend(X, CODES, loss="log_loss", n_steps=2, fit_intercept=False).intercept.tolist() == [0, 0, 0]
+
+
+def test_validation_loss_is_there_where_there_is_validation_data(backend: str) -> None:
+    plain = st.descend(X, Y, n_steps=3, backend=backend)
+    assert plain.validation_loss is None
+    assert np.isnan(plain.history.validation_loss).all()
+    options: dict[str, Any] = {"n_steps": 3, "alpha": 0.5, "backend": backend}
+    fit = st.descend(X, Y, eval_set=(X[:5], Y[:5]), **options)
+    assert fit.validation_loss is not None
+    expected = np.mean((X[:5] @ fit.coef + fit.intercept - Y[:5]) ** 2)
+    assert fit.validation_loss == pytest.approx(expected)
+    assert np.isfinite(fit.history.validation_loss).all()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

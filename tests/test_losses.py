@@ -286,7 +286,7 @@ def test_squared_error_is_the_formula_exactly(evaluate: Callable[..., Any], draw
 @given(data=st.data())
 def test_core_and_portable_formula_agree(loss: Loss, data: st.DataObject) -> None:
     drawn = data.draw(rows(loss, np.float64, st.floats(-700, 700)))
-    if loss.width == 1 and not isinstance(loss, (Poisson, SquaredHinge, Huber)):
+    if loss in {Mse(), LogLoss()}:
         for one, other in zip(compiled(*drawn), portable(np)(*drawn), strict=True):
             close_rows(one, other, np.float64)
         return

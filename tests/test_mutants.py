@@ -297,7 +297,7 @@ SOFTMAX_FORMULA = LogLoss._softmax
 OBJECTIVE_INIT = ArrayObjective.__init__
 OBJECTIVE_EVALUATE = ArrayObjective.value_and_gradient
 BATCH_ROWS = Batches.rows
-ACCELERATED_TARGET = _Accelerated.target
+ACCELERATED_TARGET: Any = _Accelerated.target
 
 #: What is replaced, by what, and the laws that must notice.
 MUTANTS: dict[str, tuple[Any, str, Any, list[str]]] = {

@@ -211,6 +211,14 @@ def test_loss_that_rose_is_told(backend: str) -> None:
     assert f"the largest safe one is {SAFE:.6g} (learning_rate='auto')" in message
 
 
+def test_step_that_is_blamed_is_the_largest_that_was_made(backend: str) -> None:
+    """A schedule may have come down to nothing since."""
+    with pytest.warns(
+        st.ConvergenceWarning, match=r"a step size of 1 is too large here; the largest safe one is 0\.05"
+    ):
+        st.descend(X, Y, learning_rate=st.Cosine(1.0, n_steps=10), n_steps=12, backend=backend)
+
+
 def test_tolerance_that_was_not_reached_is_told(backend: str) -> None:
     with pytest.warns(st.ConvergenceWarning) as caught:
         fit = st.descend(X, Y, tol=1e-9, n_steps=10, backend=backend)

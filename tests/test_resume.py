@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -275,3 +276,16 @@ def test_start_is_not_written_to(backend: str) -> None:
         before = end(first)
         run(backend, "mse", n_steps=3, start=first, **options)
         assert end(first) == before
+
+
+@pytest.mark.xfail(reason="every step that rises is blamed on its size")
+@pytest.mark.parametrize("method", ["momentum", "adam", "sgd"])
+def test_steps_that_rise_are_no_reason_to_warn(backend: str, method: str) -> None:
+    """With "auto" there is no size to blame, and no method of these descends at every step."""
+    options: dict[str, Any] = {"loss": "poisson", "method": method, "backend": backend}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        losses = [step.loss for step in st.iterate(X, TARGETS["poisson"], n_steps=60, **options)]
+        first = st.descend(X, TARGETS["poisson"], n_steps=3, **options)
+        st.descend(X, TARGETS["poisson"], n_steps=1, start=first, **options)
+    assert np.any(np.diff(losses) > 0)
