@@ -124,10 +124,11 @@ pub fn descend(
         step += made.steps;
     }
     let mut state = State::default();
-    method.save(&mut state);
     let mut parameters = here.parameters;
-    if let Some(best) = best {
-        (info, parameters) = (best.info, best.parameters);
+    match best {
+        // What the method remembers belongs to the last point: from another one it begins afresh.
+        Some(best) if best.parameters != parameters => (info, parameters) = (best.info, best.parameters),
+        _ => method.save(&mut state),
     }
     state.set("point", parameters.clone());
     Ok(Solution {

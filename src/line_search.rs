@@ -57,17 +57,12 @@ pub fn search(objective: &mut dyn Objective, here: &mut Evaluated, direction: &[
     objective.hold();
     let full = at(objective, here, direction, 1.0)?;
     let full_slope = dot(&full.gradient, direction);
-    if -slope <= rounding {
-        // No value can tell better from worse here, but gradients still can.
-        let norm = |point: &Evaluated| dot(&point.gradient, &point.gradient).sqrt();
-        let better = norm(&full) < SLOPE_LEFT * norm(here);
-        if better {
-            *here = full;
-        }
-        return Ok(better.then_some(1.0));
-    }
+    // Where no value can tell better from worse, gradients still can.
+    let blind = -slope <= rounding;
+    let norm = |point: &Evaluated| dot(&point.gradient, &point.gradient).sqrt();
     let first = line.judge(1.0, full.value, full_slope);
-    if matches!(first, Verdict::Good) {
+    let much_better = norm(&full) < SLOPE_LEFT * norm(here);
+    if (blind && much_better) || (!blind && matches!(first, Verdict::Good)) {
         *here = full;
         return Ok(Some(1.0));
     }
@@ -75,11 +70,11 @@ pub fn search(objective: &mut dyn Objective, here: &mut Evaluated, direction: &[
         return Ok(None);
     };
     let chosen = at(objective, here, direction, t)?;
-    let lower = chosen.value <= here.value + rounding;
-    if lower {
+    let better = if blind { norm(&chosen) < SLOPE_LEFT * norm(here) } else { chosen.value <= here.value + rounding };
+    if better {
         *here = chosen;
     }
-    Ok(lower.then_some(t))
+    Ok(better.then_some(t))
 }
 
 fn at(objective: &mut dyn Objective, here: &Evaluated, direction: &[f64], t: f64) -> Result<Evaluated, Error> {

@@ -42,6 +42,9 @@ pub trait Objective {
     /// The smooth part's value and slope at `t` on the line. Reads no data, only scores.
     fn along(&mut self, t: f64) -> Result<(f64, f64), Error>;
 
+    /// The relative precision of sums over the data.
+    fn precision(&self) -> f64;
+
     /// By how much rounding alone may change a value of about this size.
     fn rounding(&self, value: f64) -> f64;
 }

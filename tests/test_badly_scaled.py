@@ -203,7 +203,6 @@ def test_preconditioning_moves_no_optimum(
         assert [np.count_nonzero(fit.coef) for fit in fits] == [np.count_nonzero(literal.coef)] * 2
 
 
-@pytest.mark.xfail(reason="the search gives up where values tell no more, though slopes still do")
 def test_lbfgs_goes_as_far_as_newton(backend: str) -> None:
     """A value is all rounding long before its gradient is: where half of the digits of a gradient are left."""
     for loss, options in (("mse", {"fit_intercept": False}), ("poisson", {"sample_weight": WEIGHTS})):

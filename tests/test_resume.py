@@ -278,7 +278,6 @@ def test_start_is_not_written_to(backend: str) -> None:
         assert end(first) == before
 
 
-@pytest.mark.xfail(reason="every step that rises is blamed on its size")
 @pytest.mark.parametrize("method", ["momentum", "adam", "sgd"])
 def test_steps_that_rise_are_no_reason_to_warn(backend: str, method: str) -> None:
     """With "auto" there is no size to blame, and no method of these descends at every step."""

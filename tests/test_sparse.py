@@ -161,7 +161,6 @@ def test_every_structure_is_the_same_matrix(backend: str, name: str, make: Any, 
     assert np.array_equal(slope, expected[1])
 
 
-@pytest.mark.xfail(reason="the core asks for as many entries as rows have")
 def test_room_that_no_row_uses_is_not_read() -> None:
     """SciPy leaves such room in the arrays where it has taken entries out."""
     matrix = Arrays([*PLAIN.data, np.nan, 1], [*PLAIN.indices, 0, 7], PLAIN.indptr).matrix(3, np.int32)

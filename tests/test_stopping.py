@@ -355,7 +355,6 @@ def test_arguments_are_checked(backend: str, options: dict[str, Any], message: s
         descend(backend, **options)
 
 
-@pytest.mark.xfail(reason="the memory of the last point goes with the parameters of the best one")
 def test_going_on_from_the_best_parameters_is_a_descent(backend: str) -> None:
     """Momentum of a point far from them would throw them away."""
     first = overfit(backend, method="momentum", n_steps=60, patience=100)

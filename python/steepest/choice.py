@@ -76,4 +76,4 @@ def _readable(seconds: float) -> str:
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
         if seconds >= size:
             return f"{seconds / size:.3g} {unit}"
-    return "no time"
+    return "less than 1 µs"

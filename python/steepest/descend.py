@@ -173,6 +173,11 @@ def descend(
             solution = _minimise(setup, watching)
     else:
         solution = _minimise(setup, callback)
+    if setup.validation is not None and not np.isfinite(solution.validation_loss):
+        try:
+            check_finite(setup.validation.design)
+        except InputError as error:
+            raise InputError(f"eval_set: {error}") from None
     check_outcome(setup.engine, setup.problem, setup.plan, solution)
     return _fit(setup, solution)
 
@@ -268,7 +273,7 @@ def loss_and_gradient(
     )
     parameters = problem.flatten(coef, intercept)
     value, gradient = engine.value_and_gradient(problem, parameters, thread_count(n_threads))
-    if not np.isfinite(value):
+    if not (np.isfinite(value) and np.isfinite(gradient).all()):
         check_finite(problem.design)
     coef_gradient = gradient[: problem.n_coef].reshape(problem.coef_shape)
     intercept_gradient = gradient[problem.n_coef :]
@@ -327,7 +332,8 @@ def _steps(setup: Setup) -> Iterator[Step]:
         setup.problem, None, replace(one, n_steps=0), setup.start, setup.state, callback=None
     )
     while True:
-        check_outcome(setup.engine, setup.problem, replace(setup.plan, tol=0.0), solution)
+        if solution.status == "diverged":
+            check_outcome(setup.engine, setup.problem, setup.plan, solution)
         coef, intercept = setup.problem.unflatten(solution.parameters)
         yield Step(step, solution.loss, solution.gradient_norm, size, coef, intercept)
         if step == n_steps:

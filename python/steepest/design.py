@@ -78,9 +78,16 @@ def _check_shape(design: Any) -> None:
 def _as_csr(matrix: Any) -> Csr:
     narrow = matrix.indices.dtype == matrix.indptr.dtype == np.int32
     index = np.int32 if narrow else np.int64
+    if len(matrix.indptr) != matrix.shape[0] + 1:
+        raise InputError(
+            f"X: the sparse matrix is broken: {matrix.shape[0]} rows need {matrix.shape[0] + 1} pointers; "
+            f"indptr has {len(matrix.indptr)}"
+        )
+    # SciPy may keep spare room behind the last entry.
+    end = max(int(matrix.indptr[-1]), 0)
     return Csr(
-        data=np.ascontiguousarray(as_numbers("X.data", matrix.data)),
-        indices=np.ascontiguousarray(matrix.indices, dtype=index),
+        data=np.ascontiguousarray(as_numbers("X.data", matrix.data[:end])),
+        indices=np.ascontiguousarray(matrix.indices[:end], dtype=index),
         indptr=np.ascontiguousarray(matrix.indptr, dtype=index),
         shape=(int(matrix.shape[0]), int(matrix.shape[1])),
     )

@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 import numpy as np
 
 from steepest.errors import InputError
-from steepest.validation import as_classes, as_probabilities, as_table, as_vector, class_numbers, known, number
+from steepest.validation import (
+    as_classes,
+    as_probabilities,
+    as_table,
+    as_vector,
+    class_numbers,
+    is_table,
+    known,
+    number,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -94,7 +103,7 @@ class Mse:
     ) -> tuple[Self, NDArray[Any], None]:
         """Return the loss, the targets as (n_samples,) or (n_samples, n_targets) of `dtype`, and no classes."""
         _no_classes(self.name, classes)
-        if np.ndim(y) == 2 and np.shape(y)[1] > 1:  # noqa: PLR2004
+        if is_table(y):
             targets = as_table("y", y, n_samples, dtype)
             return replace(self, n_targets=targets.shape[1]), targets, None
         return replace(self, n_targets=1), as_vector("y", y, n_samples, dtype), None
@@ -153,7 +162,7 @@ class LogLoss:
         self, y: ArrayLike, n_samples: int, dtype: Any, classes: ArrayLike | None
     ) -> tuple[Self, NDArray[Any], NDArray[Any]]:
         """Return the loss, the class numbers (n_samples,) or probabilities, and the labels in their order."""
-        if np.ndim(y) == 2 and np.shape(y)[1] > 1:  # noqa: PLR2004
+        if is_table(y):
             rows = as_probabilities(y, n_samples, dtype)
             n_classes = rows.shape[1]
             order = np.arange(n_classes) if classes is None else as_classes(classes)
@@ -161,7 +170,7 @@ class LogLoss:
                 raise InputError(f"classes: expected {n_classes} labels, one a column of y; got {order.tolist()}")
             targets = np.ascontiguousarray(rows[:, 1]) if n_classes == BINARY else rows
             return replace(self, n_classes=n_classes, probabilities=True), targets, order
-        numbers, order = class_numbers(y, n_samples, classes)
+        numbers, order = class_numbers(y, n_samples, classes, self.name)
         return replace(self, n_classes=len(order), probabilities=False), numbers.astype(dtype), order
 
     def value_and_residual(self, xp: Any, targets: Any, scores: Any) -> tuple[Any, Any]:
@@ -307,7 +316,7 @@ class SquaredHinge:
         self, y: ArrayLike, n_samples: int, dtype: Any, classes: ArrayLike | None
     ) -> tuple[Self, NDArray[Any], NDArray[Any]]:
         """Return the loss, −1 or 1 for each row as (n_samples,) of `dtype`, and the two labels."""
-        numbers, order = class_numbers(y, n_samples, classes, most=BINARY)
+        numbers, order = class_numbers(y, n_samples, classes, self.name, most=BINARY)
         return self, (2 * numbers - 1).astype(dtype), order
 
     def value_and_residual(self, xp: Any, targets: Any, scores: Any) -> tuple[Any, Any]:

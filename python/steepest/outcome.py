@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from steepest.design import check_finite
 from steepest.errors import ConvergenceWarning, DivergenceError
+from steepest.methods import MINI_BATCH
 from steepest.problem import STATUSES
-from steepest.step_sizes import Auto
+from steepest.step_sizes import SCHEDULES, Auto
 
 if TYPE_CHECKING:
     from steepest.backends import Backend
@@ -28,18 +30,26 @@ def check_outcome(engine: Backend, problem: Problem, plan: Plan, solution: Solut
         check_finite(problem.design)
         raise _divergence(engine, problem, plan, solution)
     losses = solution.history["loss"]
-    if len(losses) and isinstance(plan.step_size, Auto) and solution.history["step_size"][-1] == 0:
+    automatic = isinstance(plan.step_size, Auto)
+    none_made = automatic and plan.method.takes_learning_rate and solution.status == "stalled" and not len(losses)
+    if none_made and not 0 < _safe_step_size(engine, problem, plan) < np.inf:
+        raise _no_safe_step(problem, 0, 0.0)
+    if len(losses) and automatic and solution.history["step_size"][-1] == 0:
         raise _divergence(engine, problem, plan, solution)
-    if len(losses) and solution.status != "early_stopped" and solution.loss > losses[0] + _rounding(problem, losses[0]):
-        size = solution.history["step_size"][-1]
-        warnings.warn(
-            f"the loss rose from {losses[0]:.6g} to {solution.loss:.6g}: a step size of {size:.6g} is too large "
-            f"here; the largest safe one is {_safe_step_size(engine, problem, plan):.6g} (learning_rate='auto')",
-            ConvergenceWarning,
-            stacklevel=STACK_LEVEL,
-        )
+    literal = isinstance(plan.step_size, SCHEDULES) and solution.status != "early_stopped"
+    if literal and len(losses) and solution.loss > losses[0] + _rounding(problem, losses[0]):
+        warnings.warn(_risen(engine, problem, plan, solution), ConvergenceWarning, stacklevel=STACK_LEVEL)
     elif plan.tol > 0 and solution.status in ENDED_SHORT:
         warnings.warn(_not_converged(problem, plan, solution), ConvergenceWarning, stacklevel=STACK_LEVEL)
+
+
+def _risen(engine: Backend, problem: Problem, plan: Plan, solution: Solution) -> str:
+    before, size = solution.history["loss"][0], float(solution.history["step_size"].max())
+    rise = f"the loss rose from {before:.6g} to {solution.loss:.6g}: a step size of {size:.6g} is too large"
+    if plan.method.name in MINI_BATCH:
+        return f"{rise} for so few steps of {plan.method.name!r}; pass a smaller learning_rate, or raise n_steps"
+    safe = _safe_step_size(engine, problem, plan)
+    return f"{rise} here; the largest safe one is {safe:.6g} (learning_rate='auto')"
 
 
 def _not_converged(problem: Problem, plan: Plan, solution: Solution) -> str:
@@ -79,13 +89,7 @@ def _divergence(engine: Backend, problem: Problem, plan: Plan, solution: Solutio
         )
     safe = _safe_step_size(engine, problem, plan)
     if not 0 < safe < np.inf:
-        return DivergenceError(
-            f"no step size is safe: the curvature of the objective is beyond the range of {dtype}; "
-            "bring the columns of X to a scale near 1",
-            step=step,
-            step_size=size,
-            safe_step_size=0.0,
-        )
+        return _no_safe_step(problem, step, size)
     return DivergenceError(
         f"the loss left the finite numbers after step {step} with step size {size:.6g}; "
         f"the largest safe step size is {safe:.6g} (learning_rate='auto' takes it)",
@@ -95,7 +99,22 @@ def _divergence(engine: Backend, problem: Problem, plan: Plan, solution: Solutio
     )
 
 
+def _no_safe_step(problem: Problem, step: int, size: float) -> DivergenceError:
+    return DivergenceError(
+        f"no step size is safe: the curvature of the objective is beyond the range of {problem.design.dtype}; "
+        "bring the columns of X to a scale near 1",
+        step=step,
+        step_size=size,
+        safe_step_size=0.0,
+    )
+
+
 def _safe_step_size(engine: Backend, problem: Problem, plan: Plan) -> float:
+    """Return the size that learning_rate='auto' begins with: the method's own, where curvature is not what counts."""
+    if plan.method.name in {"adam", "sgd"}:
+        start = np.zeros(problem.n_parameters)
+        one = replace(plan, step_size=Auto(), n_steps=1, tol=0.0, max_seconds=None, target_loss=None)
+        return float(engine.minimise(problem, None, one, start, {}, None).history["step_size"][0])
     curvature = engine.curvature(problem, plan.n_threads)
     with np.errstate(all="ignore"):
         return float(1 / np.float64(curvature))

@@ -21,9 +21,9 @@ WIDE_SPAN = 20.0
 
 
 def plot_loss(fit: Fit, ax: Any = None) -> Any:
-    """Draw the loss of `fit` against the step and return the axes.
+    """Draw the loss of `fit` against the step, beside that of validation data if there was any; return the axes.
 
-    The last point is where the descent ended. The scale is logarithmic where the losses span more than a factor of 20.
+    The point marked is what the descent returned. The scale is logarithmic where losses span more than a factor of 20.
     """
     try:
         from matplotlib.ticker import LogLocator, NullLocator
@@ -34,17 +34,18 @@ def plot_loss(fit: Fit, ax: Any = None) -> Any:
         import matplotlib.pyplot as plt
 
         _, ax = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
-    steps = np.append(fit.history.step, fit.n_steps)
-    losses = np.append(fit.history.loss, fit.loss)
-    (line,) = ax.plot(steps, losses, linewidth=2)
-    ax.plot(steps[-1:], losses[-1:], "o", color=line.get_color())
-    ax.annotate(
-        f"{losses[-1]:.4g}",
-        (steps[-1], losses[-1]),
-        xytext=(0, 8),
-        textcoords="offset points",
-        ha="right",
-    )
+    steps, losses = fit.history.step, fit.history.loss
+    kept = np.flatnonzero(fit.history.validation_loss == fit.validation_loss)
+    # Where validation chose an earlier point, that is the one to mark; else the descent ends with what it returns.
+    end = (steps[kept[0]], fit.loss) if len(kept) else (fit.n_steps, fit.loss)
+    if not len(kept):
+        steps, losses = np.append(steps, fit.n_steps), np.append(losses, fit.loss)
+    (line,) = ax.plot(steps, losses, linewidth=2, label="training")
+    if fit.validation_loss is not None:
+        ax.plot(fit.history.step, fit.history.validation_loss, linewidth=2, linestyle="--", label="validation")
+        ax.legend(frameon=False)
+    ax.plot(*end, "o", color=line.get_color())
+    ax.annotate(f"{fit.loss:.4g}", end, xytext=(0, 8), textcoords="offset points", ha="right")
     if losses.min() > 0 and losses.max() > WIDE_SPAN * losses.min():
         ax.set_yscale("log")
         ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

@@ -9,7 +9,7 @@ import numpy as np
 
 from steepest.backends import get_backend, thread_count
 from steepest.choice import choose_method
-from steepest.design import take_rows
+from steepest.design import check_finite, take_rows
 from steepest.errors import InputError
 from steepest.methods import as_method, check_penalty, matching_step_size
 from steepest.penalties import ElasticNet
@@ -97,7 +97,7 @@ def set_up(
         sample_weight=sample_weight,
         offset=offset,
         classes=classes,
-        precondition=automatic if _is_auto(precondition) else flag("precondition", precondition),
+        precondition=automatic if _is_auto(precondition) else _flag_or_auto("precondition", precondition),
     )
     threads = thread_count(n_threads)
     seed = integer("random_state", random_state, least=0)
@@ -123,6 +123,13 @@ def set_up(
     return replace(setup, start=origin, state=state)
 
 
+def _flag_or_auto(name: str, given: object) -> bool:
+    try:
+        return flag(name, given)
+    except InputError:
+        raise InputError(f"{name}: expected True, False or 'auto'; got {given!r}") from None
+
+
 def _is_auto(given: object) -> bool:
     return isinstance(given, str) and given == "auto"
 
@@ -140,6 +147,8 @@ def _validation(problem: Problem, eval_set: Any, validation_fraction: Any, seed:
             f"validation_fraction: expected a share of the {problem.n_samples} rows that leaves some on both sides; "
             f"got {validation_fraction!r}"
         )
+    # Here a row still has the number that the user knows it by.
+    check_finite(problem.design)
     order = np.random.default_rng(seed).permutation(problem.n_samples)
     held_out = _rows_of(problem, np.sort(order[:n_held_out]))
     held_out = replace(held_out, penalty=ElasticNet(0.0, 0.0), precondition=False)

@@ -60,7 +60,8 @@ def integer(name: str, given: object, *, least: int) -> int:
     """Return `given` as an integer that is at least `least` and fits 64 bits."""
     if isinstance(given, (int, np.integer)) and not isinstance(given, bool) and least <= given <= MOST:
         return int(given)
-    raise InputError(f"{name}: expected an integer ≥ {least}; got {reprlib.repr(given)}")
+    most = " and < 2**63" if isinstance(given, int) and given > MOST else ""
+    raise InputError(f"{name}: expected an integer ≥ {least}{most}; got {reprlib.repr(given)}")
 
 
 def flag(name: str, given: object) -> bool:
@@ -163,7 +164,18 @@ def as_weights(given: Any, n_samples: int, dtype: Any) -> NDArray[Any]:
     return weights.astype(dtype)
 
 
-def as_labels(name: str, given: ArrayLike, length: int | None = None) -> tuple[NDArray[Any], NDArray[Any]]:
+def is_table(given: Any) -> bool:
+    """Return whether `given` has two dimensions and at least two columns."""
+    try:
+        shape = np.shape(given)
+    except ValueError:
+        return False
+    return len(shape) == 2 and shape[1] > 1  # noqa: PLR2004
+
+
+def as_labels(
+    name: str, given: ArrayLike, length: int | None = None, loss: str = "log_loss"
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return class labels as an array of one dimension, and the different ones sorted."""
     if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
         raise InputError(f"{name}: expected no masked entries; fill or drop them first")
@@ -190,17 +202,17 @@ def as_labels(name: str, given: ArrayLike, length: int | None = None) -> tuple[N
         if fractional.any():
             row = int(np.argmax(fractional))
             raise InputError(
-                f"{name}: expected class labels for loss 'log_loss'; {name}[{row}] is {labels[row]}; "
+                f"{name}: expected class labels for loss {loss!r}; {name}[{row}] is {labels[row]}; "
                 "loss='mse' predicts numbers"
             )
     return labels, found
 
 
 def class_numbers(
-    y: ArrayLike, n_samples: int, classes: ArrayLike | None, *, most: float = np.inf
+    y: ArrayLike, n_samples: int, classes: ArrayLike | None, loss: str, *, most: float = np.inf
 ) -> tuple[NDArray[np.int64], NDArray[Any]]:
     """Return the number of each row's class, counted from 0, and the labels in their order, two of them at least."""
-    labels, found = as_labels("y", y, n_samples)
+    labels, found = as_labels("y", y, n_samples, loss)
     if classes is None:
         order = found
         if len(found) < LEAST_CLASSES:

@@ -317,6 +317,10 @@ impl<T: Real> Objective for Empirical<'_, T> {
         Ok((value / self.total_weight + self.penalty.smooth_value(&point), slope / self.total_weight + bend))
     }
 
+    fn precision(&self) -> f64 {
+        T::PRECISION
+    }
+
     /// The value's own rounding, then what the rounding of scores makes of it: |∂ℓ/∂z| |z| is at most about
     /// √(ℓ · mean y²) for losses of residuals; where probabilities or counts are subtracted, their size.
     fn rounding(&self, value: f64) -> f64 {

@@ -7,8 +7,7 @@ use crate::step::Evaluated;
 use faer::linalg::solvers::Solve;
 use faer::{Mat, Side};
 
-/// Damping, relative to the largest diagonal entry, where the Hessian is not positive definite, and its growth.
-const FIRST_DAMPING: f64 = 1e-12;
+/// Growth of the damping until the Hessian is positive definite.
 const DAMPING_GROWTH: f64 = 100.0;
 
 /// Newton's method: the direction −(∇²f + τ I)⁻¹ ∇f by Cholesky, with τ = 0 where that succeeds, and a line search.
@@ -27,7 +26,7 @@ impl Method for Newton {
         _most: u64,
     ) -> Result<Made, Error> {
         let hessian = objective.hessian(&here.parameters)?;
-        let direction = direction(hessian, &here.gradient);
+        let direction = direction(hessian, &here.gradient, objective.precision());
         let size = search(objective, here, &direction)?;
         Ok(Made { steps: u64::from(size.is_some()), size: size.unwrap_or(0.0) })
     }
@@ -43,21 +42,27 @@ impl Method for Newton {
     }
 }
 
-fn direction(mut hessian: Mat<f64>, gradient: &[f64]) -> Vec<f64> {
+/// Damped, relative to the largest diagonal entry, where a pivot is no more than what rounding leaves of nothing: along
+/// such a direction there would be no telling how far to go.
+fn direction(mut hessian: Mat<f64>, gradient: &[f64], precision: f64) -> Vec<f64> {
     let order = hessian.nrows();
-    let largest = (0..order).map(|i| hessian[(i, i)]).fold(0.0, f64::max);
+    let diagonal: Vec<f64> = (0..order).map(|i| hessian[(i, i)]).collect();
+    let largest = diagonal.iter().copied().fold(0.0, f64::max);
+    let negligible = order as f64 * precision;
     let mut damping = 0.0;
     // At the latest when the damping outweighs the matrix, it is positive definite; unless it is not finite.
     while damping <= DAMPING_GROWTH {
         if let Ok(factor) = hessian.llt(Side::Lower) {
+            let pivot = |i: usize| factor.L()[(i, i)].powi(2);
+            let definite = damping > 0.0 || (0..order).all(|i| pivot(i) > negligible * diagonal[i]);
             let mut direction = Mat::from_fn(order, 1, |i, _| -gradient[i]);
             factor.solve_in_place(&mut direction);
             let direction: Vec<f64> = (0..order).map(|i| direction[(i, 0)]).collect();
-            if direction.iter().all(|entry| entry.is_finite()) {
+            if definite && direction.iter().all(|entry| entry.is_finite()) {
                 return direction;
             }
         }
-        let more = if damping == 0.0 { FIRST_DAMPING } else { damping * DAMPING_GROWTH };
+        let more = if damping == 0.0 { negligible } else { damping * DAMPING_GROWTH };
         for i in 0..order {
             hessian[(i, i)] += (more - damping) * if largest > 0.0 { largest } else { 1.0 };
         }

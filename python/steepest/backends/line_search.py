@@ -24,7 +24,6 @@ DECREASE = 1e-4
 SLOPE_LEFT = 0.9
 MOST_TRIALS = 60
 LONGEST = 1e10
-FIRST_DAMPING = 1e-12
 DAMPING_GROWTH = 100.0
 
 
@@ -53,18 +52,17 @@ def search(objective: ArrayObjective, here: Point, direction: Any) -> tuple[Poin
     objective.hold()
     full = evaluate(objective, here.parameters + direction)
     full_slope = float(xp.sum(full.gradient * direction))
-    if -slope <= rounding:
-        # No value can tell better from worse here, but gradients still can.
-        better = _norm(xp, full.gradient) < SLOPE_LEFT * _norm(xp, here.gradient)
-        return (full, 1.0) if better else None
+    # Where no value can tell better from worse, gradients still can.
+    blind, left = -slope <= rounding, SLOPE_LEFT * _norm(xp, here.gradient)
     verdict = judge(1.0, full.value, full_slope)
-    if verdict == "good":
+    if _norm(xp, full.gradient) < left if blind else verdict == "good":
         return full, 1.0
     t = _on_the_line(objective, judge, slope, (verdict, full_slope))
     if t is None:
         return None
     chosen = evaluate(objective, here.parameters + t * direction)
-    return (chosen, t) if chosen.value <= here.value + rounding else None
+    better = _norm(xp, chosen.gradient) < left if blind else chosen.value <= here.value + rounding
+    return (chosen, t) if better else None
 
 
 def _on_the_line(
@@ -132,7 +130,8 @@ class LbfgsSteps:
             shares.append(share)
         if self.pairs:
             _, change, bend = self.pairs[-1]
-            direction = direction * (bend / float(xp.sum(change * change)))
+            square = float(xp.sum(change * change))
+            direction = direction * (bend / square if square else 1.0)
         else:
             direction = direction * (1 / max(1.0, _norm(xp, gradient)))
         for (way, change, bend), share in zip(self.pairs, reversed(shares), strict=True):
@@ -160,7 +159,8 @@ class NewtonSteps:
     def advance(self, objective: ArrayObjective, here: Point) -> tuple[Point, float] | None:
         """Return the next point and its step size; None if there is no better one."""
         hessian = objective.hessian(here.parameters)
-        direction = _newton_direction(hessian, np.asarray(here.gradient))
+        precision = float(objective.xp.finfo(objective.dtype).eps)
+        direction = _newton_direction(hessian, np.asarray(here.gradient), precision)
         return search(objective, here, objective.xp.asarray(direction))
 
     def save(self) -> dict[str, Any]:
@@ -171,16 +171,21 @@ class NewtonSteps:
         """Do nothing."""
 
 
-def _newton_direction(hessian: NDArray[np.float64], gradient: NDArray[np.float64]) -> NDArray[np.float64]:
-    largest = float(np.diag(hessian).max(initial=0.0)) or 1.0
-    damping = 0.0
+def _newton_direction(
+    hessian: NDArray[np.float64], gradient: NDArray[np.float64], precision: float
+) -> NDArray[np.float64]:
+    """Damp where a pivot is no more than what rounding leaves of nothing: there is no telling how far to go there."""
+    diagonal, order = np.diag(hessian), len(hessian)
+    largest = float(diagonal.max(initial=0.0)) or 1.0
+    negligible, damping = order * precision, 0.0
     while damping <= DAMPING_GROWTH:
         try:
-            factor = np.linalg.cholesky(hessian + damping * largest * np.eye(len(hessian)))
+            factor = np.linalg.cholesky(hessian + damping * largest * np.eye(order))
             direction = -np.linalg.solve(factor.T, np.linalg.solve(factor, gradient))
-            if np.isfinite(direction).all():
+            definite = damping > 0 or bool(np.all(np.diag(factor) ** 2 > negligible * diagonal))
+            if definite and np.isfinite(direction).all():
                 return direction
         except np.linalg.LinAlgError:
             pass
-        damping = damping * DAMPING_GROWTH if damping else FIRST_DAMPING
+        damping = damping * DAMPING_GROWTH if damping else negligible
     return -gradient

@@ -223,10 +223,11 @@ def descend(  # noqa: PLR0917
         here = made[0]
         history.append(info._replace(step_size=made[1]))
         step += made[2]
-    point = here.parameters
-    if best.info is not None:
-        info, point = best.info, best.parameters
-    memory = {name: np.array(values, dtype=np.float64) for name, values in {**steps.save(), "point": point}.items()}
+    point, memory = here.parameters, steps.save()
+    if best.info is not None and bool(xp.any(best.parameters != point)):
+        # What the method remembers belongs to the last point: from another one it begins afresh.
+        info, point, memory = best.info, best.parameters, {}
+    remembered = {name: np.array(values, dtype=np.float64) for name, values in {**memory, "point": point}.items()}
     return Solution(
         np.asarray(objective.to_original(point)),
         info.loss,
@@ -235,7 +236,7 @@ def descend(  # noqa: PLR0917
         step,
         status,
         _columns(history),
-        memory,
+        remembered,
     )
 
 

@@ -215,15 +215,21 @@ class ArrayObjective:
         """Return Σ sᵢ ℓ(yᵢ, zᵢ) and sᵢ ∂ℓ/∂z of some rows, for scores without their offset."""
         xp, width = self.xp, self.loss.width
         flat = self._shifted(rows, self._flat(scores, width))
-        losses, slopes = self.loss.value_and_residual(xp, self.targets[rows, ...], flat)
+        losses, slopes = self.loss.value_and_residual(xp, self._rows(self.targets, rows), flat)
         slopes = xp.reshape(slopes, (-1, width))
         if self.weights is not None:
-            weights = self.weights[rows]
+            weights = self._rows(self.weights, rows)
             losses, slopes = losses * weights, slopes * weights[:, None]
         return float(xp.sum(xp.astype(losses, xp.float64))), slopes
 
+    def _rows(self, array: Any, rows: Any) -> Any:
+        """Return some rows, by a slice or by their numbers."""
+        if hasattr(array, "tocsr"):
+            return array[rows]
+        return array[rows, ...] if isinstance(rows, slice) else self.xp.take(array, rows, axis=0)
+
     def _shifted(self, rows: Any, scores: Any) -> Any:
-        return scores if self.offset is None else scores + self.offset[rows, ...]
+        return scores if self.offset is None else scores + self._rows(self.offset, rows)
 
     @staticmethod
     def _flat(scores: Any, width: int) -> Any:
@@ -234,7 +240,7 @@ class ArrayObjective:
         return self.xp.astype(coef, self.dtype), self.xp.astype(intercept, self.dtype)
 
     def _scores(self, rows: Any, coef: Any, intercept: Any) -> Any:
-        scores = self.design[rows, :] @ coef.T
+        scores = self._rows(self.design, rows) @ coef.T
         return scores + intercept if self.fit_intercept else scores
 
     def _pass(
@@ -252,7 +258,7 @@ class ArrayObjective:
             value += part
             if self.keeps_lines:
                 kept.append(scores)
-            coef_sum = coef_sum + xp.astype(residual.T @ self.design[rows, :], xp.float64)
+            coef_sum = coef_sum + xp.astype(residual.T @ self._rows(self.design, rows), xp.float64)
             intercept_sum = intercept_sum + xp.sum(xp.astype(residual, xp.float64), axis=0)
         return value, kept, (coef_sum, intercept_sum)
 

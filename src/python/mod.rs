@@ -3,62 +3,25 @@
 //! Python hands over a description (`Problem`, `Plan`); it is parsed once into typed form, and then everything runs
 //! without the interpreter except for its signals and the callback, both on the calling thread.
 
+mod problem;
+
 use crate::descend::{Solution, Start, StepInfo, descend};
-use crate::design::{ColumnMajor, Csr, Design, RowMajor};
-use crate::empirical::{Empirical, Model, Sample};
+use crate::empirical::Empirical;
 use crate::error::Error;
-use crate::loss::Loss;
 use crate::method::{Description, build};
 use crate::objective::Objective;
 use crate::pass;
-use crate::penalty::ElasticNet;
 use crate::real::Real;
 use crate::reduce::Team;
 use crate::state::State;
 use crate::stopping::Stopping;
-use numpy::{
-    Element, IntoPyArray, PyArray1, PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArrayDyn, PyUntypedArrayMethods,
-};
+use numpy::{Element, IntoPyArray, PyArray1, PyReadonlyArray1, PyReadonlyArray2};
+use problem::{HeldProblem, ProblemDescription};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-
-/// The attributes of `problem.Problem` that the core reads.
-#[derive(FromPyObject)]
-struct ProblemDescription<'py> {
-    design: Bound<'py, PyAny>,
-    targets: Bound<'py, PyAny>,
-    sample_weight: Option<Bound<'py, PyAny>>,
-    offset: Option<Bound<'py, PyAny>>,
-    loss: LossDescription,
-    penalty: PenaltyDescription,
-    fit_intercept: bool,
-    precondition: bool,
-}
-
-#[derive(FromPyObject)]
-struct LossDescription {
-    kernel: String,
-    width: usize,
-    parameter: f64,
-}
-
-#[derive(FromPyObject)]
-struct PenaltyDescription {
-    l1: f64,
-    l2: f64,
-}
-
-/// The attributes of a sparse design matrix.
-#[derive(FromPyObject)]
-struct CsrDescription<'py> {
-    indptr: Bound<'py, PyAny>,
-    indices: Bound<'py, PyAny>,
-    data: Bound<'py, PyAny>,
-    shape: (usize, usize),
-}
 
 /// A method or a rule for step sizes.
 #[derive(FromPyObject)]
@@ -89,7 +52,15 @@ struct PlanDescription {
 
 impl From<Error> for PyErr {
     fn from(error: Error) -> Self {
-        PyValueError::new_err(error.to_string())
+        let message = error.to_string();
+        Python::attach(|py| {
+            let kind = py.import("steepest.errors").and_then(|errors| errors.getattr("InputError"));
+            match kind.and_then(|kind| kind.call1((&message,))) {
+                Ok(exception) => PyErr::from_value(exception),
+                // Only where the package itself is broken.
+                Err(_) => PyValueError::new_err(message),
+            }
+        })
     }
 }
 
@@ -111,111 +82,6 @@ impl Interpreter {
             (Error::Interrupted, Some(exception)) => exception,
             (error, _) => error.into(),
         }
-    }
-}
-
-/// A design matrix as slices that need no interpreter.
-enum DesignView<'a, T> {
-    Dense { data: &'a [T], shape: (usize, usize), by_columns: bool },
-    Csr32 { indptr: &'a [i32], indices: &'a [i32], data: &'a [T], n_features: usize },
-    Csr64 { indptr: &'a [i64], indices: &'a [i64], data: &'a [T], n_features: usize },
-}
-
-impl<T: Real> DesignView<'_, T> {
-    /// Runs `task` on the design matrix; its structure is checked here, once.
-    fn with<R>(&self, task: impl FnOnce(&dyn Design<T>) -> Result<R, Error>) -> Result<R, Error> {
-        match *self {
-            Self::Dense { data, shape: (n, d), by_columns: true } => task(&ColumnMajor::new(data, n, d)?),
-            Self::Dense { data, shape: (n, d), .. } => task(&RowMajor::new(data, n, d)?),
-            Self::Csr32 { indptr, indices, data, n_features } => task(&Csr::new(indptr, indices, data, n_features)?),
-            Self::Csr64 { indptr, indices, data, n_features } => task(&Csr::new(indptr, indices, data, n_features)?),
-        }
-    }
-}
-
-/// The arrays of a design matrix, borrowed from Python.
-enum HeldDesign<'py, T: Element> {
-    Dense(PyReadonlyArray2<'py, T>),
-    Csr32(PyReadonlyArray1<'py, i32>, PyReadonlyArray1<'py, i32>, PyReadonlyArray1<'py, T>, usize),
-    Csr64(PyReadonlyArray1<'py, i64>, PyReadonlyArray1<'py, i64>, PyReadonlyArray1<'py, T>, usize),
-}
-
-impl<'py, T: Real + Element> HeldDesign<'py, T> {
-    /// None if its numbers are of another type.
-    fn extract(design: &Bound<'py, PyAny>) -> PyResult<Option<Self>> {
-        let Ok(csr) = design.extract::<CsrDescription<'py>>() else {
-            return Ok(design.extract().ok().map(Self::Dense));
-        };
-        let Ok(data) = csr.data.extract() else {
-            return Ok(None);
-        };
-        let n_features = csr.shape.1;
-        Ok(Some(match (csr.indptr.extract(), csr.indices.extract()) {
-            (Ok(indptr), Ok(indices)) => Self::Csr32(indptr, indices, data, n_features),
-            _ => Self::Csr64(csr.indptr.extract()?, csr.indices.extract()?, data, n_features),
-        }))
-    }
-
-    fn view(&self) -> PyResult<DesignView<'_, T>> {
-        Ok(match self {
-            Self::Dense(array) => DesignView::Dense {
-                data: array.as_slice()?,
-                shape: (array.shape()[0], array.shape()[1]),
-                // A single column is both; columns are read with all lanes busy.
-                by_columns: array.is_fortran_contiguous(),
-            },
-            Self::Csr32(indptr, indices, data, n_features) => DesignView::Csr32 {
-                indptr: indptr.as_slice()?,
-                indices: indices.as_slice()?,
-                data: data.as_slice()?,
-                n_features: *n_features,
-            },
-            Self::Csr64(indptr, indices, data, n_features) => DesignView::Csr64 {
-                indptr: indptr.as_slice()?,
-                indices: indices.as_slice()?,
-                data: data.as_slice()?,
-                n_features: *n_features,
-            },
-        })
-    }
-}
-
-/// A problem in typed form, its arrays borrowed from Python.
-struct HeldProblem<'py, T: Element> {
-    design: HeldDesign<'py, T>,
-    targets: PyReadonlyArrayDyn<'py, T>,
-    weights: Option<PyReadonlyArray1<'py, T>>,
-    offsets: Option<PyReadonlyArrayDyn<'py, T>>,
-    model: Model,
-    precondition: bool,
-}
-
-impl<'py, T: Real + Element> HeldProblem<'py, T> {
-    /// None if its numbers are of another type.
-    fn extract(problem: &ProblemDescription<'py>) -> PyResult<Option<Self>> {
-        let Some(design) = HeldDesign::extract(&problem.design)? else {
-            return Ok(None);
-        };
-        Ok(Some(Self {
-            design,
-            targets: problem.targets.extract()?,
-            weights: problem.sample_weight.as_ref().map(|weights| weights.extract()).transpose()?,
-            offsets: problem.offset.as_ref().map(|offsets| offsets.extract()).transpose()?,
-            model: Model {
-                loss: Loss::from_name(&problem.loss.kernel, problem.loss.width, problem.loss.parameter)?,
-                penalty: ElasticNet { l1: problem.penalty.l1, l2: problem.penalty.l2 },
-                fit_intercept: problem.fit_intercept,
-            },
-            precondition: problem.precondition,
-        }))
-    }
-
-    fn sample(&self) -> PyResult<Sample<'_, T>> {
-        Ok(Sample {
-            targets: self.targets.as_slice()?,
-            weights: self.weights.as_ref().map(|weights| weights.as_slice()).transpose()?,
-            offsets: self.offsets.as_ref().map(|offsets| offsets.as_slice()).transpose()?,
-        })
     }
 }
 
@@ -260,10 +126,10 @@ fn with_typed_objective<'py, T: Real + Element, K: Task>(
         Some(validation) => HeldProblem::<T>::extract(validation)?,
     };
     let (design, sample, model, precondition) =
-        (problem.design.view()?, problem.sample()?, problem.model, problem.precondition);
+        (problem.design()?, problem.sample()?, problem.model, problem.precondition);
     let validation = match &validation {
         None => None,
-        Some(validation) => Some((validation.design.view()?, validation.sample()?, validation.model)),
+        Some(validation) => Some((validation.design()?, validation.sample()?, validation.model)),
     };
     py.detach(|| {
         let interpreter = Interpreter::default();
