@@ -127,7 +127,13 @@ pub fn descend(
     let mut parameters = here.parameters;
     match best {
         // What the method remembers belongs to the last point: from another one it begins afresh.
-        Some(best) if best.parameters != parameters => (info, parameters) = (best.info, best.parameters),
+        Some(best) if best.parameters != parameters => {
+            (info, parameters) = (best.info, best.parameters);
+            // What the last point reached, the best one did not.
+            if matches!(status, Some(Status::Converged | Status::TargetLoss)) {
+                status = Some(Status::EarlyStopped);
+            }
+        }
         _ => method.save(&mut state),
     }
     state.set("point", parameters.clone());

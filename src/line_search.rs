@@ -61,8 +61,8 @@ pub fn search(objective: &mut dyn Objective, here: &mut Evaluated, direction: &[
     let blind = -slope <= rounding;
     let norm = |point: &Evaluated| dot(&point.gradient, &point.gradient).sqrt();
     let first = line.judge(1.0, full.value, full_slope);
-    let much_better = norm(&full) < SLOPE_LEFT * norm(here);
-    if (blind && much_better) || (!blind && matches!(first, Verdict::Good)) {
+    let flatter = norm(&full) < norm(here);
+    if (blind && flatter) || (!blind && matches!(first, Verdict::Good)) {
         *here = full;
         return Ok(Some(1.0));
     }
@@ -70,7 +70,7 @@ pub fn search(objective: &mut dyn Objective, here: &mut Evaluated, direction: &[
         return Ok(None);
     };
     let chosen = at(objective, here, direction, t)?;
-    let better = if blind { norm(&chosen) < SLOPE_LEFT * norm(here) } else { chosen.value <= here.value + rounding };
+    let better = if blind { norm(&chosen) < norm(here) } else { chosen.value <= here.value + rounding };
     if better {
         *here = chosen;
     }
@@ -105,7 +105,7 @@ fn on_the_line(
             }
         };
         if t > LONGEST {
-            return Ok(None);
+            break;
         }
         let (value, slope) = objective.along(t)?;
         match line.judge(t, value, slope) {

@@ -56,7 +56,21 @@ pub fn optimality(objective: &dyn Objective, parameters: &[f64], gradient: &[f64
     let unmoved = parameters.iter().zip(gradient).map(|(p, slope)| p - slope);
     // p − prox(p − g) as g + ((p − g) − prox(p − g)): exactly g where the proximal map does nothing.
     let mapping: Vec<f64> = gradient.iter().zip(unmoved).zip(&moved).map(|((g, u), m)| g + (u - m)).collect();
-    dot(&mapping, &mapping).sqrt()
+    norm(&mapping)
+}
+
+/// ‖v‖, also where squares leave the range of numbers.
+pub fn norm(v: &[f64]) -> f64 {
+    let square = dot(v, v);
+    if square.is_normal() {
+        return square.sqrt();
+    }
+    let largest = v.iter().fold(0.0, |largest: f64, entry| largest.max(entry.abs()));
+    if largest == 0.0 || v.iter().any(|entry| !entry.is_finite()) {
+        return square.sqrt();
+    }
+    let scaled: f64 = v.iter().map(|entry| (entry / largest).powi(2)).sum();
+    largest * scaled.sqrt()
 }
 
 /// Where the coefficients and the intercept stand in the flat vector: coef (width × d, by rows), then intercept.

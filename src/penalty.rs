@@ -36,7 +36,8 @@ impl ElasticNet {
 /// argmin ½ (v − w)² + threshold · |v|
 #[inline(always)]
 pub fn soft_threshold(w: f64, threshold: f64) -> f64 {
-    w - w.clamp(-threshold, threshold)
+    // Not `clamp`, which panics where the threshold is not a number.
+    w - w.max(-threshold).min(threshold)
 }
 
 #[cfg(test)]

@@ -6,6 +6,9 @@
 
 use crate::objective::Layout;
 
+/// Units of rounding that the sums of a column may be off.
+const NEGLIGIBLE: f64 = 512.0;
+
 /// Centers and scales of the columns; centers are zero where no intercept could take them up.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scaling {
@@ -14,12 +17,13 @@ pub struct Scaling {
 }
 
 impl Scaling {
-    /// From weighted means and mean squares about `center`. A column that does not vary keeps the scale of its size.
-    pub fn new(center: Vec<f64>, mean_squares: &[f64]) -> Self {
+    /// From weighted means and mean squares about `center`, both of relative `precision`. A column that does not vary
+    /// keeps the scale of its size.
+    pub fn new(center: Vec<f64>, mean_squares: &[f64], precision: f64) -> Self {
         let scale = |(&square, &center): (&f64, &f64)| {
             let deviation = square.sqrt();
             // Below this share of the mean, a deviation is only rounding.
-            if deviation > 1e-13 * center.abs() && deviation.is_normal() {
+            if deviation > NEGLIGIBLE * precision * center.abs() && deviation.is_normal() {
                 deviation
             } else if center.is_normal() {
                 center.abs()
@@ -96,7 +100,7 @@ mod tests {
 
     #[test]
     fn columns_without_spread_keep_their_size() {
-        let scaling = Scaling::new(vec![0.0, -5.0, 5.0, 3.0], &[0.0, 0.0, 1e-30, 4.0]);
+        let scaling = Scaling::new(vec![0.0, -5.0, 5.0, 3.0], &[0.0, 0.0, 1e-30, 4.0], f64::EPSILON);
         assert_eq!(scaling.scale, [1.0, 5.0, 5.0, 2.0]);
     }
 }

@@ -8,8 +8,11 @@ use std::collections::BTreeMap;
 pub struct State(pub BTreeMap<String, Vec<f64>>);
 
 impl State {
+    /// Nothing is kept of an empty vector: there was nothing to remember yet.
     pub fn set(&mut self, name: &str, values: Vec<f64>) {
-        self.0.insert(name.to_owned(), values);
+        if !values.is_empty() {
+            self.0.insert(name.to_owned(), values);
+        }
     }
 
     pub fn set_number(&mut self, name: &str, value: f64) {

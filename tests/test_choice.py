@@ -42,8 +42,8 @@ def empty(n: int, d: int) -> Any:
     return np.zeros((n, d), dtype=np.float32)
 
 
-def choice(problem: Problem, batch_size: int | None = None, n_threads: int = 1) -> str:
-    return choose_method(problem, batch_size, n_threads)[0].name
+def choice(problem: Problem, batch_size: int | None = None) -> str:
+    return choose_method(problem, batch_size)[0].name
 
 
 def test_every_loss_is_here() -> None:
@@ -92,7 +92,7 @@ def test_parameters_are_counted_over_all_classes() -> None:
     """A Hessian that the core refuses is never asked for."""
     columns = MOST_NEWTON_PARAMETERS // 8
     assert columns * 8 == MOST_NEWTON_PARAMETERS
-    reasons = [choose_method(problem_of(empty(8, d), n_classes=8), None, 1)[1] for d in (columns - 1, columns)]
+    reasons = [choose_method(problem_of(empty(8, d), n_classes=8), None)[1] for d in (columns - 1, columns)]
     assert "too many parameters" not in reasons[0]
     assert "too many parameters" in reasons[1]
 
@@ -115,20 +115,19 @@ def test_choices_at_the_extremes() -> None:
     shape=strategies.tuples(strategies.integers(1, 60), strategies.integers(1, 60)),
     n_classes=strategies.sampled_from([0, 2, 3, 9]),
     l1_ratio=strategies.sampled_from([0.0, 0.5]),
-    n_threads=strategies.integers(1, 64),
     batch_size=strategies.none() | strategies.just(1),
     sparse=strategies.booleans(),
 )
 def test_the_choice_is_never_plain_descent(
-    shape: tuple[int, int], n_classes: int, l1_ratio: float, n_threads: int, batch_size: int | None, *, sparse: bool
+    shape: tuple[int, int], n_classes: int, l1_ratio: float, batch_size: int | None, *, sparse: bool
 ) -> None:
     shape = (max(shape[0], n_classes, 2), shape[1])
     design = csr_array(shape) if sparse else np.zeros(shape)
     problem = problem_of(design, n_classes=n_classes, l1_ratio=l1_ratio)
-    method, reason = choose_method(problem, batch_size, n_threads)
+    method, reason = choose_method(problem, batch_size)
     assert method.name in {"newton", "lbfgs", "nesterov", "sgd"}
-    assert (method.name == "nesterov") == (l1_ratio > 0)
-    assert (method.name == "sgd") == (l1_ratio == 0 and batch_size is not None)
+    assert (method.name == "sgd") == (batch_size is not None)
+    assert (method.name == "nesterov") == (l1_ratio > 0 and batch_size is None)
     assert len(reason.split()) >= 4
     assert method.takes_l1 or l1_ratio == 0
     if method.name in {"newton", "lbfgs"}:
@@ -136,10 +135,10 @@ def test_the_choice_is_never_plain_descent(
 
 
 @settings(max_examples=50)
-@given(n=strategies.integers(1000, 3000), d=strategies.integers(10, 300), n_threads=strategies.integers(1, 16))
-def test_the_reason_is_why(n: int, d: int, n_threads: int) -> None:
+@given(n=strategies.integers(1000, 3000), d=strategies.integers(10, 300))
+def test_the_reason_is_why(n: int, d: int) -> None:
     """The method that is chosen is the one for which less time is stated."""
-    method, reason = choose_method(problem_of(empty(n, d), n_classes=2), None, n_threads)
+    method, reason = choose_method(problem_of(empty(n, d), n_classes=2), None)
     match = SECONDS.search(reason)
     assert match is not None
     newton, lbfgs = float(match[1]) * UNITS[match[2]], float(match[3]) * UNITS[match[4]]

@@ -121,7 +121,9 @@ def test_first_steps_of_every_plan(kind: str, method: Any, rule: Any, *, precond
             # At the optimum; whether another step was found there is a matter of rounding.
             return
         assert core.n_steps == portable.n_steps == n_steps
-        assert core.history.step_size == pytest.approx(portable.history.step_size, rel=SAME_STEPS)
+        # At the optimum the size of a step is a matter of rounding too.
+        tells = portable.history.gradient_norm > 1e-7 * portable.history.gradient_norm[0]
+        assert core.history.step_size[tells] == pytest.approx(portable.history.step_size[tells], rel=SAME_STEPS)
 
 
 @every_dtype

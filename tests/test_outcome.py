@@ -149,12 +149,11 @@ def test_divergence_at_the_start(backend: str) -> None:
     assert (caught.value.step, caught.value.step_size, caught.value.safe_step_size) == (0, 0, 0)
 
 
-@pytest.mark.parametrize(("dtype", "scale"), [(np.float32, 1e25), (np.float64, 1e160)])
 @pytest.mark.parametrize("rate", ["auto", 1e-3])
-def test_curvature_beyond_the_range_of_the_type(backend: str, dtype: Any, scale: float, rate: float | str) -> None:
+def test_curvature_beyond_the_range_of_numbers(backend: str, rate: float | str) -> None:
     """No step is small enough: said at once, not after steps that go nowhere."""
     with pytest.raises(st.DivergenceError, match="no step size is safe: the curvature") as caught:
-        st.descend((X * scale).astype(dtype), 1e-20 * Y, learning_rate=rate, fit_intercept=False, backend=backend)
+        st.descend(X * 1e160, 1e-20 * Y, learning_rate=rate, fit_intercept=False, backend=backend)
     assert caught.value.safe_step_size == 0
 
 

@@ -12,20 +12,21 @@ if TYPE_CHECKING:
     from steepest.methods import Method
     from steepest.problem import Problem
 
-#: Bytes a second that one thread reads from memory, and the threads after which memory, not they, is the limit.
-READ_RATE, READING_THREADS = 8e9, 4
+#: Bytes a second that a machine of a few cores reads from memory, and these cores. Not those that are there: the
+#: choice, like the result, must not depend on them.
+READ_RATE, THREADS = 2e10, 4
 #: Multiplications and additions a second of one thread: in a matrix product, and along the indices of a sparse row.
 DENSE_RATE, SPARSE_RATE = 1e10, 5e8
 #: Steps to a tight tolerance, with preconditioning: what the test problems took, rounded up.
 NEWTON_STEPS, LBFGS_STEPS = 10, 80
-#: Parameters whose Hessian the core refuses.
-MOST_NEWTON_PARAMETERS = 8192
+#: Parameters whose Hessian, with the sums of several threads, takes half a gigabyte.
+MOST_NEWTON_PARAMETERS = 2048
 
 
-def choose_method(problem: Problem, batch_size: int | None, n_threads: int) -> tuple[Method, str]:
+def choose_method(problem: Problem, batch_size: int | None) -> tuple[Method, str]:
     """Return a method for `problem` and the sentence that says why.
 
-    An ℓ1 part needs a proximal method: nesterov. Mini-batches that were asked for: sgd. Otherwise the cheaper of newton
+    Mini-batches that were asked for: sgd. An ℓ1 part needs a proximal method: nesterov. Otherwise the cheaper of newton
     and lbfgs by the seconds that their steps should take, with n rows, d columns, k score columns, p parameters:
 
     * a pass reads all entries once; 2 k multiplications an entry;
@@ -33,11 +34,11 @@ def choose_method(problem: Problem, batch_size: int | None, n_threads: int) -> t
     * newton: 10 steps (1 for "mse") of two passes, k (k + 1) / 2 Gram matrices at n d² / 2 (sparse: as many as pairs of
       entries in a row), and a Cholesky factor at p³ / 3.
     """
-    if problem.penalty.l1 > 0:
-        return Nesterov(), "an ℓ1 penalty needs a proximal method"
     if batch_size is not None:
         return StochasticGradientDescent(), "batch_size asks for mini-batches"
-    newton, lbfgs = _newton_seconds(problem, n_threads), LBFGS_STEPS * _pass_seconds(problem, n_threads)
+    if problem.penalty.l1 > 0:
+        return Nesterov(), "an ℓ1 penalty needs a proximal method"
+    newton, lbfgs = _newton_seconds(problem), LBFGS_STEPS * _pass_seconds(problem)
     size = f"{problem.n_parameters} parameters, {problem.n_samples} rows"
     if problem.n_parameters > MOST_NEWTON_PARAMETERS:
         return Lbfgs(), f"{size}: too many parameters for a Hessian"
@@ -50,15 +51,15 @@ def _entries(problem: Problem) -> float:
     return float(len(design.data)) if isinstance(design, Csr) else float(design.size)
 
 
-def _pass_seconds(problem: Problem, n_threads: int) -> float:
+def _pass_seconds(problem: Problem) -> float:
     entries, sparse = _entries(problem), isinstance(problem.design, Csr)
     item = problem.design.dtype.itemsize + (problem.design.indices.itemsize if isinstance(problem.design, Csr) else 0)
-    reading = entries * item / (READ_RATE * min(n_threads, READING_THREADS))
+    reading = entries * item / READ_RATE
     rate = SPARSE_RATE if sparse else DENSE_RATE
-    return max(reading, 2 * entries * problem.loss.width / (rate * n_threads))
+    return max(reading, 2 * entries * problem.loss.width / (rate * THREADS))
 
 
-def _newton_seconds(problem: Problem, n_threads: int) -> float:
+def _newton_seconds(problem: Problem) -> float:
     n, d = (float(length) for length in problem.design.shape)
     width = problem.loss.width
     if isinstance(problem.design, Csr):
@@ -69,7 +70,7 @@ def _newton_seconds(problem: Problem, n_threads: int) -> float:
     pairs = width if least_squares else width * (width + 1) / 2
     factor = problem.n_parameters**3 / 3 / DENSE_RATE
     steps = 1 if least_squares else NEWTON_STEPS
-    return steps * (2 * _pass_seconds(problem, n_threads) + pairs * products / n_threads + factor)
+    return steps * (2 * _pass_seconds(problem) + pairs * products / THREADS + factor)
 
 
 def _readable(seconds: float) -> str:

@@ -401,13 +401,14 @@ def check_penalty(method: Method, l1: float) -> None:
         )
 
 
-def matching_step_size(method: Method, learning_rate: Any) -> StepSize:
-    """Return the rule for step sizes, if the method can follow it."""
+def matching_step_size(method: Method, learning_rate: Any, *, automatic: bool = False) -> StepSize:
+    """Return the rule for step sizes, if the method, which "auto" may have chosen, can follow it."""
     step_size = as_step_size(learning_rate)
     if not method.takes_learning_rate and not isinstance(step_size, Auto):
         able = [name for name, kind in METHODS.items() if kind.takes_learning_rate]
+        subject = f"method='auto' chose {method.name!r}, which" if automatic else f"method {method.name!r}"
         raise InputError(
-            f"learning_rate: method {method.name!r} searches for its own step sizes, learning_rate='auto'; "
+            f"learning_rate: {subject} searches for its own step sizes, learning_rate='auto'; "
             f"methods that take one: {', '.join(able)}"
         )
     if isinstance(step_size, SEARCHES) and not isinstance(method, GradientDescent):

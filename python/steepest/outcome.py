@@ -78,7 +78,7 @@ def _rounding(problem: Problem, loss: float) -> float:
 
 def _divergence(engine: Backend, problem: Problem, plan: Plan, solution: Solution) -> DivergenceError:
     sizes = solution.history["step_size"]
-    step, size = len(sizes), float(sizes[-1]) if len(sizes) else 0.0
+    step, size = solution.n_steps, float(sizes[-1]) if len(sizes) else 0.0
     dtype = problem.design.dtype
     if step == 0:
         return DivergenceError(
@@ -90,6 +90,14 @@ def _divergence(engine: Backend, problem: Problem, plan: Plan, solution: Solutio
     safe = _safe_step_size(engine, problem, plan)
     if not 0 < safe < np.inf:
         return _no_safe_step(problem, step, size)
+    if isinstance(plan.step_size, Auto):
+        return DivergenceError(
+            f"the loss left the finite numbers after step {step} with step size {size:.6g}, which seemed safe at the "
+            f"start; pass a smaller learning_rate, or a method that tests its steps, such as 'nesterov'",
+            step=step,
+            step_size=size,
+            safe_step_size=safe,
+        )
     return DivergenceError(
         f"the loss left the finite numbers after step {step} with step size {size:.6g}; "
         f"the largest safe step size is {safe:.6g} (learning_rate='auto' takes it)",
@@ -114,7 +122,8 @@ def _safe_step_size(engine: Backend, problem: Problem, plan: Plan) -> float:
     if plan.method.name in {"adam", "sgd"}:
         start = np.zeros(problem.n_parameters)
         one = replace(plan, step_size=Auto(), n_steps=1, tol=0.0, max_seconds=None, target_loss=None)
-        return float(engine.minimise(problem, None, one, start, {}, None).history["step_size"][0])
+        sizes = engine.minimise(problem, None, one, start, {}, None).history["step_size"]
+        return float(sizes[0]) if len(sizes) else 0.0
     curvature = engine.curvature(problem, plan.n_threads)
     with np.errstate(all="ignore"):
         return float(1 / np.float64(curvature))

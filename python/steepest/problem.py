@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from steepest.step_sizes import StepSize
 
     State = dict[str, NDArray[np.float64]]
+
+
+FINGERPRINT_ROWS = 64
 
 
 class StepInfo(NamedTuple):
@@ -66,6 +70,21 @@ class Problem:
     def n_samples(self) -> int:
         """Number of rows."""
         return int(self.design.shape[0])
+
+    def fingerprint(self) -> int:
+        """Return a checksum of some rows, spread over all: what tells other data of the same shape."""
+        rows = np.unique(np.linspace(0, self.n_samples - 1, FINGERPRINT_ROWS).astype(np.int64))
+        design = self.design
+        if isinstance(design, Csr):
+            step = len(design.data) // FINGERPRINT_ROWS + 1
+            parts = [design.data[::step], design.indices[::step]]
+        else:
+            parts = [design[rows]]
+        parts += [array[rows] for array in (self.targets, self.sample_weight, self.offset) if array is not None]
+        checksum = 0
+        for part in parts:
+            checksum = zlib.crc32(np.ascontiguousarray(part).tobytes(), checksum)
+        return checksum
 
     @property
     def coef_shape(self) -> tuple[int, ...]:

@@ -52,6 +52,7 @@ class Setup:
             plan.method,
             plan.step_size,
             plan.seed,
+            problem.fingerprint(),
         )
 
 
@@ -104,12 +105,12 @@ def set_up(
     problem, validation = _validation(problem, eval_set, validation_fraction, seed)
     reason = "it was asked for"
     if automatic:
-        method, reason = choose_method(problem, batch_size, threads)
+        method, reason = choose_method(problem, batch_size)
     chosen = as_method(method, problem.n_samples, batch_size)
     check_penalty(chosen, problem.penalty.l1)
     plan = Plan(
         method=chosen,
-        step_size=matching_step_size(chosen, learning_rate),
+        step_size=matching_step_size(chosen, learning_rate, automatic=automatic),
         n_steps=integer("n_steps", n_steps, least=0),
         tol=number("tol", tol, least=0.0),
         n_threads=threads,
@@ -136,6 +137,8 @@ def _is_auto(given: object) -> bool:
 
 def _validation(problem: Problem, eval_set: Any, validation_fraction: Any, seed: int) -> tuple[Problem, Problem | None]:
     """Return the problem to train on and the one to validate with, if there is one."""
+    if eval_set is not None and problem.offset is not None:
+        raise InputError("offset: expected None where eval_set is given, which has none; pass validation_fraction")
     if validation_fraction is None:
         return problem, None if eval_set is None else make_validation(problem, eval_set)
     if eval_set is not None:

@@ -225,6 +225,8 @@ class _Backtracking:
 
     def accepts(self, xp: Any, trial: Trial) -> bool:
         here, there, size, rounding = trial
+        if size == 0:
+            return False
         way = there.parameters - here.parameters
         bound = here.value + float(xp.sum(way * here.gradient)) + float(xp.sum(way * way)) / (2 * size)
         accepted = there.value <= bound + rounding

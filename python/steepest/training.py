@@ -19,7 +19,7 @@ from steepest.backends import get_backend, thread_count
 from steepest.descend import descend
 from steepest.errors import ConvergenceWarning, InputError
 from steepest.losses import LOSSES
-from steepest.methods import METHODS
+from steepest.methods import METHODS, check_penalty, matching_step_size
 from steepest.metrics import classification_metrics, regression_metrics
 from steepest.model import LinearModel
 from steepest.penalties import ElasticNet
@@ -75,6 +75,10 @@ class Options:
         ElasticNet.from_ratio(self.alpha, self.l1_ratio)
         known("method", self.method, ["auto", *METHODS])
         as_step_size(self.learning_rate)
+        if self.method != "auto":
+            method = METHODS[self.method]()
+            check_penalty(method, self.alpha * self.l1_ratio)
+            matching_step_size(method, self.learning_rate)
         integer("steps", self.n_steps, least=0)
         number("tol", self.tol, least=0.0)
         get_backend(self.backend)

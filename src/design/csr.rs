@@ -34,6 +34,8 @@ pub struct Csr<'a, T, I> {
     indices: &'a [I],
     data: &'a [T],
     n_features: usize,
+    /// Whether some row names a column twice.
+    has_repeats: bool,
 }
 
 impl<'a, T: Real, I: Index> Csr<'a, T, I> {
@@ -58,7 +60,15 @@ impl<'a, T: Real, I: Index> Csr<'a, T, I> {
         if let Some(entry) = indices.iter().position(|index| !is_column(index)) {
             return Err(broken(format!("indices[{entry}] is not a column; there are {n_features}")));
         }
-        Ok(Self { indptr: positions, indices, data, n_features })
+        let mut csr = Self { indptr: positions, indices, data, n_features, has_repeats: false };
+        csr.has_repeats = csr.find_repeats();
+        Ok(csr)
+    }
+
+    fn find_repeats(&self) -> bool {
+        let mut last_seen = vec![0; self.n_features];
+        (1..self.indptr.len())
+            .any(|row| self.row(row - 1).any(|(column, _)| std::mem::replace(&mut last_seen[column], row) == row))
     }
 
     /// The columns and values of row `i`.
@@ -68,6 +78,18 @@ impl<'a, T: Real, I: Index> Csr<'a, T, I> {
         let columns = self.indices[entries.clone()].iter().map(|index| index.position().unwrap_or(usize::MAX));
         columns.zip(self.data[entries].iter().copied())
     }
+}
+
+/// Adds up the entries of each column.
+fn merge<T: Real>(entries: &mut Vec<(usize, T)>) {
+    entries.sort_by_key(|&(column, _)| column);
+    entries.dedup_by(|next, kept| {
+        let same = next.0 == kept.0;
+        if same {
+            kept.1 += next.1;
+        }
+        same
+    });
 }
 
 impl<T: Real, I: Index> Design<T> for Csr<'_, T, I> {
@@ -117,13 +139,15 @@ impl<T: Real, I: Index> Design<T> for Csr<'_, T, I> {
         }
     }
 
-    fn add_gram(&self, rows: Range<usize>, weights: &[T], gram: &mut [T]) {
+    fn add_gram(&self, rows: Range<usize>, weights: &[T], gram: &mut [f64]) {
+        let order = self.n_features + 1;
+        let one = (self.n_features, T::ONE);
         for (i, &weight) in rows.zip(weights) {
-            for (j, left) in self.row(i) {
-                let line = &mut gram[j * self.n_features..][..=j];
+            for (j, left) in self.row(i).chain([one]) {
+                let line = &mut gram[j * order..][..=j];
                 // All pairs, also (k, j) beside (j, k): where a column stands twice, both are below the diagonal.
-                for (k, right) in self.row(i).filter(|&(k, _)| k <= j) {
-                    line[k] += weight * left * right;
+                for (k, right) in self.row(i).chain([one]).filter(|&(k, _)| k <= j) {
+                    line[k] += weight.to_f64() * left.to_f64() * right.to_f64();
                 }
             }
         }
@@ -138,8 +162,14 @@ impl<T: Real, I: Index> Design<T> for Csr<'_, T, I> {
         for (square, &center) in squares.iter_mut().zip(center) {
             *square += total * center * center;
         }
+        let mut entries: Vec<(usize, T)> = Vec::new();
         for (i, &weight) in rows.zip(weights) {
-            for (column, value) in self.row(i) {
+            entries.clear();
+            entries.extend(self.row(i));
+            if self.has_repeats {
+                merge(&mut entries);
+            }
+            for &(column, value) in &entries {
                 let center = center[column];
                 squares[column] += weight * value * (value - center - center);
             }
@@ -162,16 +192,14 @@ mod tests {
     }
 
     proptest! {
-        /// The same numbers as a dense matrix, exactly; squares where no column is repeated.
+        /// The same numbers as a dense matrix, exactly.
         #[test]
         fn equals_dense((d, rows) in rows(), width in 1usize..4, seed in 0usize..100) {
             let n = rows.len();
             let mut dense = vec![0.0f64; n * d];
-            let mut repeated = false;
             let (mut indptr, mut indices, mut data) = (vec![0i32], Vec::new(), Vec::new());
             for (i, row) in rows.iter().enumerate() {
                 for &(column, value) in row {
-                    repeated |= indices[indptr[i] as usize..].contains(&(column as i32));
                     dense[i * d + column] += f64::from(value);
                     indices.push(column as i32);
                     data.push(f64::from(value));
@@ -188,13 +216,11 @@ mod tests {
                 design.add_scores(0..n, &coef, &mut scores);
                 let mut gradient = vec![1.0; d * width];
                 design.add_gradient(0..n, &residual, &mut gradient);
-                let mut gram = vec![1.0; d * d];
+                let mut gram = vec![1.0; (d + 1) * (d + 1)];
                 design.add_gram(0..n, &residual[..n], &mut gram);
-                let lower: Vec<f64> = (0..d).flat_map(|j| gram[j * d..][..=j].to_vec()).collect();
+                let lower: Vec<f64> = (0..=d).flat_map(|j| gram[j * (d + 1)..][..=j].to_vec()).collect();
                 let mut squares = vec![1.0; d];
-                if !repeated {
-                    design.add_squares(0..n, &residual[..n], &coef[..d], &mut squares);
-                }
+                design.add_squares(0..n, &residual[..n], &coef[..d], &mut squares);
                 (scores, gradient, lower, squares)
             };
             prop_assert_eq!(all(&sparse), all(&dense));

@@ -81,7 +81,7 @@ impl<T: Real> Design<T> for RowMajor<'_, T> {
         }
     }
 
-    fn add_gram(&self, rows: Range<usize>, weights: &[T], gram: &mut [T]) {
+    fn add_gram(&self, rows: Range<usize>, weights: &[T], gram: &mut [f64]) {
         let x = MatRef::from_row_major_slice(self.block(rows.clone()), rows.len(), self.n_features);
         add_weighted_gram(x, weights, gram);
     }
@@ -151,7 +151,7 @@ impl<T: Real> Design<T> for ColumnMajor<'_, T> {
         }
     }
 
-    fn add_gram(&self, rows: Range<usize>, weights: &[T], gram: &mut [T]) {
+    fn add_gram(&self, rows: Range<usize>, weights: &[T], gram: &mut [f64]) {
         add_weighted_gram(self.block(rows), weights, gram);
     }
 
@@ -180,13 +180,14 @@ fn add_gradient_rows<T: Real>(x: MatRef<'_, T>, residual: &[T], gradient: &mut [
     matmul(gradient, Accum::Add, residual.transpose(), x, T::ONE, Par::Seq);
 }
 
-/// gram ← gram + xᵀ diag(weights) x, its lower triangle.
-fn add_weighted_gram<T: Real>(x: MatRef<'_, T>, weights: &[T], gram: &mut [T]) {
-    let d = x.ncols();
-    let weighted = Mat::from_fn(x.nrows(), d, |i, j| weights[i] * x[(i, j)]);
-    let gram = MatMut::from_row_major_slice_mut(gram, d, d);
+/// gram ← gram + x̃ᵀ diag(weights) x̃, its lower triangle; x̃ is x with a last column of ones.
+fn add_weighted_gram<T: Real>(x: MatRef<'_, T>, weights: &[T], gram: &mut [f64]) {
+    let order = x.ncols() + 1;
+    let extended = Mat::from_fn(x.nrows(), order, |i, j| if j + 1 < order { x[(i, j)].to_f64() } else { 1.0 });
+    let weighted = Mat::from_fn(x.nrows(), order, |i, j| weights[i].to_f64() * extended[(i, j)]);
+    let gram = MatMut::from_row_major_slice_mut(gram, order, order);
     let (lower, whole) = (BlockStructure::TriangularLower, BlockStructure::Rectangular);
-    triangular_matmul(gram, lower, Accum::Add, x.transpose(), whole, &weighted, whole, T::ONE, Par::Seq);
+    triangular_matmul(gram, lower, Accum::Add, extended.transpose(), whole, &weighted, whole, 1.0, Par::Seq);
 }
 
 #[cfg(test)]
@@ -225,14 +226,17 @@ mod tests {
                     }
                 }
                 let weights: Vec<f64> = part.iter().copied().take(n - start).collect();
-                let (mut gram, mut squares) = (vec![1.0; d * d], vec![1.0; d]);
+                let (mut gram, mut squares) = (vec![1.0; (d + 1) * (d + 1)], vec![1.0; d]);
                 design.add_gram(start..n, &weights, &mut gram);
                 design.add_squares(start..n, &weights, &coef[..d], &mut squares);
-                for j in 0..d {
+                let extended = |i: usize, j: usize| if j < d { x[i * d + j] } else { 1.0 };
+                for j in 0..=d {
                     for k in 0..=j {
-                        let exact: f64 = (start..n).map(|i| weights[i - start] * x[i * d + j] * x[i * d + k]).sum();
-                        prop_assert_eq!(gram[j * d + k], 1.0 + exact);
+                        let exact: f64 = (start..n).map(|i| weights[i - start] * extended(i, j) * extended(i, k)).sum();
+                        prop_assert_eq!(gram[j * (d + 1) + k], 1.0 + exact);
                     }
+                }
+                for j in 0..d {
                     let square = |i: usize| weights[i - start] * (x[i * d + j] - coef[j]).powi(2);
                     prop_assert_eq!(squares[j], 1.0 + (start..n).map(square).sum::<f64>());
                 }

@@ -37,8 +37,9 @@ pub trait Design<T: Real>: Sync {
     /// gradient ← gradient + residualᵀ · X[rows], with residual rows × width and gradient width × d.
     fn add_gradient(&self, rows: Range<usize>, residual: &[T], gradient: &mut [T]);
 
-    /// gram ← gram + X[rows]ᵀ diag(weights) X[rows], the lower triangle of a d × d matrix.
-    fn add_gram(&self, rows: Range<usize>, weights: &[T], gram: &mut [T]);
+    /// gram ← gram + X̃[rows]ᵀ diag(weights) X̃[rows], X̃ being X with a last column of ones: the lower triangle of a
+    /// (d + 1) × (d + 1) matrix. In `f64`, because means may be subtracted from it that are larger than what is left.
+    fn add_gram(&self, rows: Range<usize>, weights: &[T], gram: &mut [f64]);
 
     /// squares[j] ← squares[j] + Σ_row weights[row] (X[row, j] − center[j])².
     fn add_squares(&self, rows: Range<usize>, weights: &[T], center: &[T], squares: &mut [T]);

@@ -115,11 +115,10 @@ impl<T: Real> ScoreRule<T> for Weighted<'_, T> {
 impl<T: Real> CurvatureRule<T> for Weighted<'_, T> {
     fn prepare(&self, _rows: Range<usize>, _scores: &mut [T]) {}
 
-    fn weights(&self, rows: Range<usize>, _prepared: &[T], _pair: (usize, usize), weights: &mut [T]) -> bool {
+    fn weights(&self, rows: Range<usize>, _prepared: &[T], _pair: (usize, usize), weights: &mut [T]) {
         match self.0 {
             None => weights.fill(T::ONE),
             Some(own) => weights.copy_from_slice(&own[rows]),
         }
-        true
     }
 }

@@ -56,7 +56,7 @@ pub struct Empirical<'a, T: Real> {
     team: &'a Team<'a>,
     pass: Pass<'a, T>,
     /// What `rounding` must know of the targets.
-    target_scale: (f64, f64),
+    target_scale: TargetScale,
     keep_lines: bool,
     /// ½ λ₂ ‖W‖² and its derivatives on the line that was last begun: held parameters and the way to the latest.
     held: Vec<f64>,
@@ -97,7 +97,7 @@ impl<'a, T: Real> Empirical<'a, T> {
             scaling: None,
             team,
             pass: Pass::new(design, loss.width()),
-            target_scale: target_scale(loss, sample.targets),
+            target_scale: TargetScale::new(loss, sample),
             keep_lines: false,
             held: Vec::new(),
             latest: Vec::new(),
@@ -122,7 +122,7 @@ impl<'a, T: Real> Empirical<'a, T> {
         let mut squares = column_squares(self.design, self.team, weights, &center)?;
         let share = self.penalty.l2 / self.loss.curvature().unwrap_or(1.0);
         squares.iter_mut().for_each(|square| *square = *square / self.total_weight + share);
-        Ok(Scaling::new(center, &squares))
+        Ok(Scaling::new(center, &squares, T::PRECISION))
     }
 
     pub fn to_original(&self, parameters: &mut [f64]) {
@@ -168,15 +168,35 @@ impl<'a, T: Real> Empirical<'a, T> {
     }
 }
 
-/// The mean square of residuals at score zero, and the size of what slopes are differences of.
-fn target_scale<T: Real>(loss: Loss, targets: &[T]) -> (f64, f64) {
-    let mean = |of: fn(f64) -> f64| targets.iter().map(|y| of(y.to_f64())).sum::<f64>() / targets.len().max(1) as f64;
-    match loss {
-        Loss::Mse { .. } | Loss::Huber { .. } => (mean(|y| y * y), 0.0),
-        Loss::SquaredHinge => (1.0, 0.0),
-        Loss::LogLoss => (0.0, 0.0),
-        Loss::Softmax { .. } | Loss::CrossEntropy { .. } => (0.0, 1.0),
-        Loss::Poisson => (0.0, 1.0 + mean(|y| y)),
+/// How large the numbers are that rounding comes from.
+#[derive(Clone, Copy)]
+struct TargetScale {
+    /// The mean square of residuals at score zero.
+    squares: f64,
+    /// The most that a slope times a target can be.
+    steepest: f64,
+    /// The size of what slopes are differences of.
+    sizes: f64,
+}
+
+impl TargetScale {
+    fn new<T: Real>(loss: Loss, sample: Sample<'_, T>) -> Self {
+        let width = loss.target_width();
+        let counts = |i: usize| sample.weights.is_none_or(|weights| weights[i / width] > T::ZERO);
+        let mean = |of: fn(f64) -> f64| {
+            let counted = sample.targets.iter().enumerate().filter(|&(i, _)| counts(i)).map(|(_, y)| of(y.to_f64()));
+            let (sum, n) = counted.fold((0.0, 0), |(sum, n), value| (sum + value, n + 1));
+            sum / f64::from(n.max(1))
+        };
+        let none = Self { squares: 0.0, steepest: f64::INFINITY, sizes: 0.0 };
+        match loss {
+            Loss::Mse { .. } => Self { squares: mean(|y| y * y), ..none },
+            Loss::Huber { delta } => Self { squares: mean(|y| y * y), steepest: delta * mean(f64::abs), ..none },
+            Loss::SquaredHinge => Self { squares: 1.0, ..none },
+            Loss::LogLoss => none,
+            Loss::Softmax { .. } | Loss::CrossEntropy { .. } => Self { sizes: 1.0, ..none },
+            Loss::Poisson => Self { sizes: 1.0 + mean(|y| y), ..none },
+        }
     }
 }
 
@@ -249,7 +269,15 @@ impl<T: Real> Objective for Empirical<'_, T> {
     }
 
     fn row_curvature(&mut self, parameters: &[f64]) -> Result<f64, Error> {
-        let (bound, weights) = self.curvature_weights(parameters)?;
+        let (bound, mut weights) = self.curvature_weights(parameters)?;
+        if let (Loss::Poisson, Some(weights)) = (self.loss, &mut weights) {
+            // Where the descent leads, eᶻ is about y.
+            let own = |i: usize| self.sample.weights.map_or(T::ONE, |weights| weights[i]);
+            for (i, (weight, &y)) in weights.iter_mut().zip(self.sample.targets).enumerate() {
+                let there = own(i) * y;
+                *weight = if there > *weight { there } else { *weight };
+            }
+        }
         let zeros = vec![0.0; self.layout.n_features];
         let center = self.scaling.as_ref().map_or(&zeros, |scaling| &scaling.center);
         let squares = column_squares(self.design, self.team, weights.as_deref(), center)?;
@@ -324,8 +352,8 @@ impl<T: Real> Objective for Empirical<'_, T> {
     /// The value's own rounding, then what the rounding of scores makes of it: |∂ℓ/∂z| |z| is at most about
     /// √(ℓ · mean y²) for losses of residuals; where probabilities or counts are subtracted, their size.
     fn rounding(&self, value: f64) -> f64 {
-        let (squares, sizes) = self.target_scale;
-        T::PRECISION * (64.0 * value.abs() + 4.0 * (value.abs() * squares).sqrt() + 4.0 * sizes)
+        let TargetScale { squares, steepest, sizes } = self.target_scale;
+        T::PRECISION * (64.0 * value.abs() + 4.0 * (value.abs() * squares).sqrt().min(steepest) + 4.0 * sizes)
     }
 }
 
@@ -365,17 +393,17 @@ impl<T: Real> CurvatureRule<T> for Residual<'_, T> {
         self.loss.prepare_second_derivative(self.targets(&rows), scores);
     }
 
-    fn weights(&self, rows: Range<usize>, prepared: &[T], (k, l): (usize, usize), weights: &mut [T]) -> bool {
-        if k != l && self.loss.is_separable() {
-            return false;
-        }
+    fn is_felt(&self, (k, l): (usize, usize)) -> bool {
+        k == l || !self.loss.is_separable()
+    }
+
+    fn weights(&self, rows: Range<usize>, prepared: &[T], (k, l): (usize, usize), weights: &mut [T]) {
         for (weight, row) in weights.iter_mut().zip(prepared.chunks_exact(self.loss.width())) {
             *weight = self.loss.second_derivative(row, k, l);
         }
         if let Some(own) = self.sample.weights {
             weights.iter_mut().zip(&own[rows]).for_each(|(weight, &own)| *weight *= own);
         }
-        true
     }
 }
 

@@ -153,9 +153,11 @@ impl Loss {
 #[inline(always)]
 fn weigh<T: Real>(weights: &[T], width: usize, scores: &mut [T], values: &mut [T]) {
     for ((&weight, row), value) in weights.iter().zip(scores.chunks_exact_mut(width)).zip(values) {
-        *value *= weight;
+        // Chosen, not multiplied: what weighs nothing may be beyond the range of numbers.
+        let counts = weight > T::ZERO;
+        *value = if counts { *value * weight } else { T::ZERO };
         for score in row {
-            *score *= weight;
+            *score = if counts { *score * weight } else { T::ZERO };
         }
     }
 }

@@ -41,6 +41,9 @@ impl Update for Adam {
     }
 
     fn save(&self, state: &mut State) {
+        if self.n_seen == 0 {
+            return;
+        }
         state.set_number("n_seen", f64::from(self.n_seen));
         state.set("mean", self.mean.clone());
         state.set("square", self.square.clone());

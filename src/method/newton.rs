@@ -54,7 +54,8 @@ fn direction(mut hessian: Mat<f64>, gradient: &[f64], precision: f64) -> Vec<f64
     while damping <= DAMPING_GROWTH {
         if let Ok(factor) = hessian.llt(Side::Lower) {
             let pivot = |i: usize| factor.L()[(i, i)].powi(2);
-            let definite = damping > 0.0 || (0..order).all(|i| pivot(i) > negligible * diagonal[i]);
+            let felt = |i: usize| diagonal[i] > negligible * negligible * largest;
+            let definite = damping > 0.0 || (0..order).all(|i| pivot(i) > negligible * diagonal[i] && felt(i));
             let mut direction = Mat::from_fn(order, 1, |i, _| -gradient[i]);
             factor.solve_in_place(&mut direction);
             let direction: Vec<f64> = (0..order).map(|i| direction[(i, 0)]).collect();

@@ -222,10 +222,18 @@ impl Task for Minimise {
             target_loss: plan.target_loss,
             patience: plan.patience,
         };
-        // In the variables that the descent works on, so that going on loses nothing to rounding.
-        match start.state.vector("point", start.parameters.len())? {
-            Some(point) => start.parameters = point,
-            None => objective.to_scaled(&mut start.parameters),
+        let point = start.state.vector("point", start.parameters.len())?;
+        let original = point.clone().map(|mut point| {
+            objective.to_original(&mut point);
+            point
+        });
+        if original.as_ref() == Some(&start.parameters) {
+            // In the variables that the descent works on, so that going on loses nothing to rounding.
+            start.parameters = point.unwrap_or_default();
+        } else {
+            // Other data has other variables: what was remembered in the old ones would mislead.
+            start.state = State::default();
+            objective.to_scaled(&mut start.parameters);
         }
         let mut watch = |info: &StepInfo, _: &[f64]| Self::watch(self.callback.as_ref(), interpreter, info);
         let validation = validation.map(|validation| validation as &mut dyn Objective);

@@ -64,8 +64,11 @@ class ArrayBackend:
             if validation is not None:
                 held_out = ArrayObjective(validation, self.xp)
                 held_out.same_variables(objective)
-            point = state["point"] if "point" in state else objective.to_scaled(self.xp.asarray(start))
-            return descend(objective, held_out, plan, np.asarray(point), state, callback)
+            point = state.get("point")
+            if point is None or not np.array_equal(objective.to_original(self.xp.asarray(point)), start):
+                # Other data has other variables: what was remembered in the old ones would mislead.
+                point, state = np.asarray(objective.to_scaled(self.xp.asarray(start))), {}
+            return descend(objective, held_out, plan, point, state, callback)
 
     def _objective(self, problem: Problem) -> ArrayObjective:
         objective = ArrayObjective(problem, self.xp)

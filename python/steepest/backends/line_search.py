@@ -53,15 +53,15 @@ def search(objective: ArrayObjective, here: Point, direction: Any) -> tuple[Poin
     full = evaluate(objective, here.parameters + direction)
     full_slope = float(xp.sum(full.gradient * direction))
     # Where no value can tell better from worse, gradients still can.
-    blind, left = -slope <= rounding, SLOPE_LEFT * _norm(xp, here.gradient)
+    blind, steepness = -slope <= rounding, _norm(xp, here.gradient)
     verdict = judge(1.0, full.value, full_slope)
-    if _norm(xp, full.gradient) < left if blind else verdict == "good":
+    if _norm(xp, full.gradient) < steepness if blind else verdict == "good":
         return full, 1.0
     t = _on_the_line(objective, judge, slope, (verdict, full_slope))
     if t is None:
         return None
     chosen = evaluate(objective, here.parameters + t * direction)
-    better = _norm(xp, chosen.gradient) < left if blind else chosen.value <= here.value + rounding
+    better = _norm(xp, chosen.gradient) < steepness if blind else chosen.value <= here.value + rounding
     return (chosen, t) if better else None
 
 
@@ -81,7 +81,7 @@ def _on_the_line(
             secant = low - low_slope * width / rise if rise else math.nan
             t = min(max(secant, shortest), longest) if math.isfinite(secant) else shortest
         if t > LONGEST:
-            return None
+            break
         value, slope_there = objective.along(t)
         verdict = judge(t, value, slope_there)
         if verdict == "good":
@@ -182,7 +182,8 @@ def _newton_direction(
         try:
             factor = np.linalg.cholesky(hessian + damping * largest * np.eye(order))
             direction = -np.linalg.solve(factor.T, np.linalg.solve(factor, gradient))
-            definite = damping > 0 or bool(np.all(np.diag(factor) ** 2 > negligible * diagonal))
+            pivots, felt = np.diag(factor) ** 2, diagonal > negligible**2 * largest
+            definite = damping > 0 or bool(np.all((pivots > negligible * diagonal) & felt))
             if definite and np.isfinite(direction).all():
                 return direction
         except np.linalg.LinAlgError:

@@ -227,6 +227,8 @@ def descend(  # noqa: PLR0917
     if best.info is not None and bool(xp.any(best.parameters != point)):
         # What the method remembers belongs to the last point: from another one it begins afresh.
         info, point, memory = best.info, best.parameters, {}
+        # What the last point reached, the best one did not.
+        status = "early_stopped" if status in {"converged", "target_loss"} else status
     remembered = {name: np.array(values, dtype=np.float64) for name, values in {**memory, "point": point}.items()}
     return Solution(
         np.asarray(objective.to_original(point)),

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 BLOCK_ROWS = 1 << 13
 #: Up to this dimension the exact spectrum of a matrix costs less than the passes of an iteration.
 SMALL_DIMENSION = 64
-#: Below this share of the mean, a deviation is only rounding.
-NEGLIGIBLE_DEVIATION = 1e-13
+#: Units of rounding that the sums of a column may be off.
+NEGLIGIBLE = 512
 
 
 class ArrayObjective:
@@ -62,9 +62,9 @@ class ArrayObjective:
         The value's own rounding, then what the rounding of scores makes of it: |∂ℓ/∂z| |z| is at most about
         √(ℓ · mean y²) for losses of residuals; where probabilities or counts are subtracted, their size.
         """
-        squares, sizes = self.target_scale
+        squares, steepest, sizes = self.target_scale
         eps = float(self.xp.finfo(self.dtype).eps)
-        return eps * (64 * abs(value) + 4 * math.sqrt(abs(value) * squares) + 4 * sizes)
+        return eps * (64 * abs(value) + 4 * min(math.sqrt(abs(value) * squares), steepest) + 4 * sizes)
 
     def standardise(self) -> None:
         """Become a function of variables in which columns have mean zero and, with the penalty, like curvature."""
@@ -78,7 +78,9 @@ class ArrayObjective:
         second = self._squares(self.weights) / self.total_weight + self.penalty.l2 / (self.loss.curvature or 1.0)
         deviation, size = xp.sqrt(second), xp.abs(self.center)
         tiny = float(xp.finfo(xp.float64).smallest_normal)
-        varies = (deviation > NEGLIGIBLE_DEVIATION * size) & (deviation >= tiny)
+        # Below this share of the mean, a deviation is only rounding.
+        negligible = NEGLIGIBLE * float(xp.finfo(self.dtype).eps) * size
+        varies = (deviation > negligible) & (deviation >= tiny)
         self.scale = xp.where(varies, deviation, xp.where(size >= tiny, size, xp.ones_like(size)))
 
     def same_variables(self, other: ArrayObjective) -> None:
@@ -147,7 +149,11 @@ class ArrayObjective:
         """Return ‖p − prox(p − ∇f(p), 1)‖, the proximal gradient mapping; ‖∇F‖ if nothing is rough."""
         moved = parameters - gradient
         mapping = gradient + (moved - self.prox(moved, 1.0))
-        return math.sqrt(float(self.xp.sum(mapping * mapping)))
+        # Scaled, because squares may leave the range of numbers.
+        largest = float(self.xp.max(self.xp.abs(mapping)))
+        if largest == 0 or not math.isfinite(largest):
+            return largest
+        return largest * math.sqrt(float(self.xp.sum((mapping / largest) ** 2)))
 
     def curvature(self, parameters: Any) -> float:
         """Return L such that the Hessian is at most L·I: everywhere if there is such a bound, else at `parameters`."""
@@ -157,6 +163,10 @@ class ArrayObjective:
     def row_curvature(self, parameters: Any) -> float:
         """Return the average over single rows of the same bound."""
         bound, weights = self._curvature_weights(parameters)
+        if self.loss.curvature is None:
+            # Where the descent leads, eᶻ is about y.
+            there = self.targets if self.weights is None else self.targets * self.weights
+            weights = self.xp.maximum(weights, there)
         rows = float(self.xp.sum(self._squares(weights) / self.scale**2))
         if self.fit_intercept:
             rows += (
@@ -219,7 +229,10 @@ class ArrayObjective:
         slopes = xp.reshape(slopes, (-1, width))
         if self.weights is not None:
             weights = self._rows(self.weights, rows)
-            losses, slopes = losses * weights, slopes * weights[:, None]
+            # Chosen, not multiplied: what weighs nothing may be beyond the range of numbers.
+            zero = xp.zeros_like(weights)
+            losses = xp.where(weights > 0, losses * weights, zero)
+            slopes = xp.where(weights[:, None] > 0, slopes * weights[:, None], zero[:, None])
         return float(xp.sum(xp.astype(losses, xp.float64))), slopes
 
     def _rows(self, array: Any, rows: Any) -> Any:
@@ -291,7 +304,7 @@ class ArrayObjective:
         return largest_eigenvalue(self.xp, dimension, product)
 
     def _penalty_curvature(self) -> float:
-        return self.penalty.curvature / float(self.xp.min(self.scale)) ** 2
+        return float(np.max(self.penalty.curvature / np.asarray(self.scale) ** 2))
 
     def _squares(self, weights: Any) -> Any:
         """Return Σ weights (x − center)² for each column."""
@@ -307,7 +320,7 @@ class ArrayObjective:
 
     def _moment(self, bends: Callable[[Any], Any], width: int) -> NDArray[np.float64]:
         """Return Σᵢ bendsᵢ ⊗ x̃ᵢ x̃ᵢᵀ / Σ s in the order of the parameters, pulled back to the scaled variables."""
-        d, k = self.n_features, width
+        d, k, sparse = self.n_features, width, hasattr(self.design, "tocsr")
         order = k * (d + self.fit_intercept)
         matrix = np.zeros((order, order))
         for rows in self._blocks():
@@ -317,7 +330,7 @@ class ArrayObjective:
                 own = weights if k == 1 else weights[:, a, b]
                 matrix[a * d : (a + 1) * d, b * d : (b + 1) * d] += np.asarray(self.gram(block, own), dtype=np.float64)
                 if self.fit_intercept:
-                    cross = np.asarray(own @ block, dtype=np.float64)
+                    cross = np.asarray(own, dtype=np.float64) @ (block if sparse else np.asarray(block, np.float64))
                     matrix[k * d + a, b * d : (b + 1) * d] += cross
                     matrix[b * d : (b + 1) * d, k * d + a] += cross
                     matrix[k * d + a, k * d + b] += float(self.xp.sum(self.xp.astype(own, self.xp.float64)))
@@ -343,18 +356,29 @@ class ArrayObjective:
             yield slice(start, min(start + BLOCK_ROWS, self.n_samples))
 
 
-def _target_scale(problem: Problem) -> tuple[float, float]:
-    """Return the mean square of residuals at score zero, and the size of what slopes are differences of."""
+def _target_scale(problem: Problem) -> tuple[float, float, float]:
+    """Return the mean square of residuals at zero, a slope times a target at most, and the size of slopes' terms."""
     targets = problem.targets.astype(np.float64)
-    if problem.loss.kernel in {"mse", "huber"}:
-        return float(np.mean(targets**2)), 0.0
-    if problem.loss.kernel == "poisson":
-        return 0.0, 1.0 + float(np.mean(targets))
-    return {"squared_hinge": (1.0, 0.0), "log_loss": (0.0, 0.0)}.get(problem.loss.kernel, (0.0, 1.0))
+    if problem.sample_weight is not None:
+        targets = targets[problem.sample_weight > 0]
+    match problem.loss.kernel:
+        case "mse":
+            return float(np.mean(targets**2)), math.inf, 0.0
+        case "huber":
+            return float(np.mean(targets**2)), problem.loss.parameter * float(np.mean(np.abs(targets))), 0.0
+        case "poisson":
+            return 0.0, math.inf, 1.0 + float(np.mean(targets))
+        case "squared_hinge":
+            return 1.0, math.inf, 0.0
+        case "log_loss":
+            return 0.0, math.inf, 0.0
+        case _:
+            return 0.0, math.inf, 1.0
 
 
 def _dense_gram(block: Any, weights: Any) -> Any:
-    return (block.T * weights) @ block
+    block = np.asarray(block, dtype=np.float64)
+    return (block.T * np.asarray(weights)) @ block
 
 
 def _sparse_gram(block: Any, weights: Any) -> Any:
