@@ -24,7 +24,7 @@ test-rust:  ## Run the Rust tests; they need no Python.
 	cargo test --locked
 
 test-python: build  ## Run the Python tests and every example in a docstring or the README.
-	STEEPEST_TEST_PROFILE=$${STEEPEST_TEST_PROFILE:-ci} $(BIN)/python -m pytest tests python README.md
+	STEEPEST_TEST_PROFILE=$${STEEPEST_TEST_PROFILE:-ci} $(BIN)/python -m pytest -n auto tests python README.md
 
 check: build  ## Formatters, linters and type checkers; changes nothing.
 	cargo fmt --check

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import hypothesis.extra.numpy as hnp
@@ -288,3 +289,16 @@ def test_a_curvature_that_is_too_small_shortens_the_step(monkeypatch: pytest.Mon
         assert fit.loss < 1e-3 * fit.history.loss[0]
         if method == "gd":
             assert np.all(np.diff(fit.history.loss[:10]) < 0)
+
+
+@every_dtype
+@given(X=integers((8, 3)), y=integers(8), coef=integers(3, 2))
+def test_parts_make_the_whole_exactly(backend: str, dtype: Any, X: Any, y: Any, coef: Any) -> None:
+    """Whole numbers, and shares that are halves and quarters: what streams and clusters add up is the same bits."""
+    sample = Sample("mse", X, y, coef, 1.0).cast(dtype)
+    whole = sample.evaluate(backend)
+    for cuts in ([0, 4, 8], [0, 2, 4, 8]):
+        parts = [sample.rows(slice(*cut)) for cut in itertools.pairwise(cuts)]
+        values = [(len(part.y) / 8, part.evaluate(backend)) for part in parts]
+        assert whole.value == sum(share * part.value for share, part in values)
+        assert np.array_equal(whole.gradient, sum(share * part.gradient for share, part in values))

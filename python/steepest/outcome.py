@@ -31,7 +31,7 @@ def check_outcome(engine: Backend, problem: Problem, plan: Plan, solution: Solut
         raise _divergence(engine, problem, plan, solution)
     losses = solution.history["loss"]
     automatic = isinstance(plan.step_size, Auto)
-    none_made = automatic and plan.method.takes_learning_rate and solution.status == "stalled" and not len(losses)
+    none_made = automatic and solution.status == "stalled" and not len(losses)
     if none_made and not 0 < _safe_step_size(engine, problem, plan) < np.inf:
         raise _no_safe_step(problem, 0, 0.0)
     if len(losses) and automatic and solution.history["step_size"][-1] == 0:

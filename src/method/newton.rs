@@ -26,6 +26,9 @@ impl Method for Newton {
         _most: u64,
     ) -> Result<Made, Error> {
         let hessian = objective.hessian(&here.parameters)?;
+        if (0..hessian.nrows()).any(|i| !hessian[(i, i)].is_finite()) {
+            return Ok(Made { steps: 0, size: 0.0 });
+        }
         let direction = direction(hessian, &here.gradient, objective.precision());
         let size = search(objective, here, &direction)?;
         Ok(Made { steps: u64::from(size.is_some()), size: size.unwrap_or(0.0) })

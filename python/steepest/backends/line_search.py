@@ -159,6 +159,8 @@ class NewtonSteps:
     def advance(self, objective: ArrayObjective, here: Point) -> tuple[Point, float] | None:
         """Return the next point and its step size; None if there is no better one."""
         hessian = objective.hessian(here.parameters)
+        if not np.isfinite(np.diag(hessian)).all():
+            return None
         precision = float(objective.xp.finfo(objective.dtype).eps)
         direction = _newton_direction(hessian, np.asarray(here.gradient), precision)
         return search(objective, here, objective.xp.asarray(direction))

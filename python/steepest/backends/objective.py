@@ -13,6 +13,7 @@ import numpy as np
 
 from steepest.backends.spectrum import largest_eigenvalue
 from steepest.design import Csr
+from steepest.errors import InputError
 from steepest.losses import LogLoss
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 BLOCK_ROWS = 1 << 13
 #: Up to this dimension the exact spectrum of a matrix costs less than the passes of an iteration.
 SMALL_DIMENSION = 64
+#: Parameters whose Hessian still fits a common memory.
+MOST_HESSIAN_PARAMETERS = 8192
 #: Units of rounding that the sums of a column may be off.
 NEGLIGIBLE = 512
 
@@ -176,6 +179,11 @@ class ArrayObjective:
 
     def hessian(self, parameters: Any) -> NDArray[np.float64]:
         """Return the Hessian of the smooth part, in NumPy."""
+        if self.n_parameters > MOST_HESSIAN_PARAMETERS:
+            raise InputError(
+                f"method 'newton': {self.n_parameters} parameters need a Hessian of "
+                f"{8 * self.n_parameters**2 / 1e9:.1f} GB; method='lbfgs' needs none"
+            )
         xp, width = self.xp, self.loss.width
         coef, intercept = self._cast(self.to_original(parameters), width)
 
