@@ -16,7 +16,7 @@ help:  ## Print these sentences.
 demo: build  ## Train on 100 points, then on 53,940 diamonds, and show the loss falling.
 	$(BIN)/steepest demo
 	@echo
-	$(BIN)/steepest fit examples/diamonds.csv --target price
+	$(BIN)/steepest fit examples/diamonds.csv --target price --method nesterov
 
 test: test-rust test-python  ## Run every test, in Rust and in Python.
 
