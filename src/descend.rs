@@ -167,11 +167,12 @@ fn keep_best(best: &mut Option<Best>, info: &StepInfo, parameters: &[f64]) -> u6
 mod tests {
     use super::*;
     use crate::design::{Design, RowMajor};
-    use crate::empirical::{Empirical, Model, Sample};
+    use crate::empirical::{Empirical, Model};
     use crate::loss::Loss;
     use crate::method::{Description, build};
     use crate::penalty::ElasticNet;
     use crate::reduce::Team;
+    use crate::sample::Sample;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 

@@ -16,6 +16,8 @@ pub enum Error {
         "method 'newton': {n_parameters} parameters need a Hessian of {gigabytes:.1} GB; method='lbfgs' needs none"
     )]
     HessianTooLarge { n_parameters: usize, gigabytes: f64 },
+    #[error("strategy 'gram': only squared errors have sufficient statistics; pass strategy='stream'")]
+    NotQuadratic,
     #[error("interrupted")]
     Interrupted,
 }

@@ -10,6 +10,7 @@
 //! | [`elementary`] | exponential and logarithm for whole blocks |
 //! | [`loss`], [`penalty`] | ℓ(y, z) and its derivative; functions of the coefficients |
 //! | [`design`] | the data matrix: two verbs |
+//! | [`sample`] | what was observed beside it |
 //! | [`reduce`] | threads (the only module that names rayon) |
 //! | [`pass`] | one pass over the data: scores → residual → gradient |
 //! | [`moments`] | means and squares of the columns |
@@ -17,6 +18,9 @@
 //! | [`scaling`] | preconditioning: a change of variables |
 //! | [`hessian`] | one pass for second derivatives |
 //! | [`spectrum`] | the largest eigenvalue of an operator |
+//! | [`statistics`] | all that least squares needs to know of the rows |
+//! | [`least_squares`] | its solution in closed form |
+//! | [`quadratic`] | its objective without the rows |
 //! | [`empirical`] | the objective of a sample: loss, penalty, scaling |
 //! | [`state`] | what a descent must remember to go on |
 //! | [`batches`] | the rows of each mini-batch |
@@ -39,6 +43,8 @@ pub mod penalty;
 
 pub mod design;
 
+pub mod sample;
+
 pub mod reduce;
 
 pub mod pass;
@@ -52,6 +58,12 @@ pub mod scaling;
 pub mod hessian;
 
 pub mod spectrum;
+
+pub mod statistics;
+
+pub mod least_squares;
+
+pub mod quadratic;
 
 pub mod empirical;
 

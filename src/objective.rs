@@ -27,6 +27,11 @@ pub trait Objective {
     /// The Hessian of the smooth part.
     fn hessian(&mut self, parameters: &[f64]) -> Result<Mat<f64>, Error>;
 
+    /// Where the smooth part is least, if that is known in closed form.
+    fn minimiser(&self) -> Option<Vec<f64>> {
+        None
+    }
+
     fn n_rows(&self) -> usize;
 
     /// Overwrites `gradient` with an estimate of the smooth part's gradient from some of the rows; unbiased where they

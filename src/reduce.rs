@@ -99,7 +99,8 @@ impl<'a> Team<'a> {
         self.check()
     }
 
-    fn check(&self) -> Result<(), Error> {
+    /// An error if the caller wants to stop.
+    pub fn check(&self) -> Result<(), Error> {
         if self.wants_to_stop() { Err(Error::Interrupted) } else { Ok(()) }
     }
 

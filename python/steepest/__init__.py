@@ -15,7 +15,7 @@ The map, in the order of imports (a module uses only modules above it; a test en
 `backends`          ``rust`` (the compiled core), ``array`` (any namespace: ``objective``, ``loop``, ``line_search``)
 `result`, `plot`,   what a descent returns; its picture; its progress bar
 `progress`
-`choice`            ``method="auto"``: the cost model
+`choice`            ``"auto"``: the cost model
 `setup`, `outcome`  arguments in, each checked; errors and warnings out
 `descend`           the façade: `descend`, `iterate`, `loss_and_gradient`
 `metrics`           how good a model is
@@ -34,6 +34,7 @@ from steepest.errors import (
     BackendUnavailableError,
     ConvergenceWarning,
     DivergenceError,
+    IllConditionedWarning,
     InputError,
     MissingPackageError,
     ModelFileError,
@@ -60,6 +61,7 @@ __all__ = [
     "GradientDescent",
     "History",
     "Huber",
+    "IllConditionedWarning",
     "InputError",
     "InverseScaling",
     "Lbfgs",

@@ -1,17 +1,20 @@
-"""``method="auto"``: a stated cost model picks the method. It is never plain gradient descent."""
+"""``"auto"``: a stated cost model picks the method and the strategy. The method is never plain gradient descent."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from steepest.design import Csr
+from steepest.errors import InputError
 from steepest.losses import Mse
 from steepest.methods import Lbfgs, Nesterov, Newton, StochasticGradientDescent
+from steepest.validation import known
 
 if TYPE_CHECKING:
     from steepest.methods import Method
     from steepest.problem import Problem
 
+STRATEGIES = ("auto", "stream", "gram")
 #: Bytes a second that a machine of a few cores reads from memory, and these cores. Not those that are there: the
 #: choice, like the result, must not depend on them.
 READ_RATE, THREADS = 2e10, 4
@@ -19,6 +22,10 @@ READ_RATE, THREADS = 2e10, 4
 DENSE_RATE, SPARSE_RATE = 1e10, 5e8
 #: Steps to a tight tolerance, with preconditioning: what the test problems took, rounded up.
 NEWTON_STEPS, LBFGS_STEPS = 10, 80
+#: Steps of a first-order method with all rows.
+FIRST_ORDER_STEPS = 100
+#: Columns whose Gram matrix, with the sums of several threads, takes a gigabyte.
+MOST_GRAM_FEATURES = 4096
 #: Parameters whose Hessian, with the sums of several threads, takes half a gigabyte.
 MOST_NEWTON_PARAMETERS = 2048
 
@@ -59,18 +66,52 @@ def _pass_seconds(problem: Problem) -> float:
     return max(reading, 2 * entries * problem.loss.width / (rate * THREADS))
 
 
-def _newton_seconds(problem: Problem) -> float:
+def _gram_seconds(problem: Problem) -> float:
+    """Return the seconds for one Gram matrix of the columns, in double precision."""
     n, d = (float(length) for length in problem.design.shape)
-    width = problem.loss.width
-    if isinstance(problem.design, Csr):
-        products = _entries(problem) ** 2 / n / SPARSE_RATE
-    else:
-        products = n * d * d / 2 / DENSE_RATE
-    least_squares = isinstance(problem.loss, Mse)
-    pairs = width if least_squares else width * (width + 1) / 2
+    return n * d * d / 2 / (DENSE_RATE * THREADS)
+
+
+def _newton_seconds(problem: Problem) -> float:
     factor = problem.n_parameters**3 / 3 / DENSE_RATE
-    steps = 1 if least_squares else NEWTON_STEPS
-    return steps * (2 * _pass_seconds(problem) + pairs * products / THREADS + factor)
+    if isinstance(problem.loss, Mse):
+        # All targets share one matrix.
+        return _gram_seconds(problem) + 2 * _pass_seconds(problem) + factor / problem.loss.width**3
+    width = problem.loss.width
+    products = _gram_seconds(problem)
+    if isinstance(problem.design, Csr):
+        products = _entries(problem) ** 2 / problem.n_samples / (SPARSE_RATE * THREADS)
+    return NEWTON_STEPS * (2 * _pass_seconds(problem) + width * (width + 1) / 2 * products + factor)
+
+
+def choose_strategy(problem: Problem, method: Method, given: str) -> str:
+    """Return "gram" or "stream": as `given`, or the cheaper one for "auto".
+
+    For "mse" with all rows at every step. Statistics cost n d² / 2 multiplications once and d² a step; streaming costs
+    a pass a step, and first-order methods are taken to make 100 steps, lbfgs 20, whatever `n_steps` says: a descent
+    that is stopped and gone on with must not change its ways. newton needs the matrix in any case.
+    """
+    known("strategy", given, STRATEGIES)
+    in_batches = getattr(method, "batch_size", None) is not None
+    able = isinstance(problem.loss, Mse) and not in_batches
+    d = int(problem.design.shape[1])
+    if given == "gram":
+        if not able:
+            reason = f"method {method.name!r} uses mini-batches" if in_batches else f"loss {problem.loss.name!r} has none"
+            raise InputError(f"strategy: 'gram' needs sufficient statistics of all rows; {reason}; pass 'stream'")
+        if d > MOST_GRAM_FEATURES:
+            raise InputError(
+                f"strategy: 'gram' takes at most {MOST_GRAM_FEATURES} columns, whose squares it keeps; X has {d}; "
+                "pass 'stream'"
+            )
+        return "gram"
+    if given == "stream" or not able or d > MOST_GRAM_FEATURES:
+        return "stream"
+    if method.name == "newton":
+        return "gram"
+    steps = LBFGS_STEPS if method.name == "lbfgs" else FIRST_ORDER_STEPS
+    gram = _gram_seconds(problem) + 2 * _pass_seconds(problem) + steps * 2 * problem.loss.width * d * d / DENSE_RATE
+    return "gram" if gram < steps * _pass_seconds(problem) else "stream"
 
 
 def _readable(seconds: float) -> str:

@@ -122,8 +122,10 @@ def descend(
         Seed of the mini-batches and of `validation_fraction`.
     backend : {"auto", "rust", "numpy", "cupy"}
         What computes. Never replaced by another one silently.
-    strategy : {"auto", "stream"}
-        How the gradient is computed: ``"stream"`` reads X once a step.
+    strategy : {"auto", "stream", "gram"}
+        How the loss is evaluated: ``"stream"`` reads X once a step; ``"gram"``, for ``"mse"``, reads it once or twice in
+        all, takes its sufficient statistics in float64, and every step then costs as if there were n_features rows. The
+        steps are the same up to rounding. ``"auto"`` decides by the shape of X and the method (`steepest.choice`).
     n_threads : int ≥ 1, optional
         Default: STEEPEST_NUM_THREADS, OMP_NUM_THREADS, or all cores. The result has the same bits for any number.
     callback : callable, optional
@@ -148,6 +150,8 @@ def descend(
 
     Warns
     -----
+    IllConditionedWarning
+        If ``method="newton"`` solves least squares whose solution is not determined by the data to half its digits.
     ConvergenceWarning
         If a `tol` was asked for and not reached, or if the loss ends higher than it began.
 
@@ -204,7 +208,8 @@ def _fit(setup: Setup, solution: Solution) -> Fit:
         backend=setup.engine.name,
         method=setup.plan.method.name,
         reason=setup.reason,
-        strategy="stream",
+        strategy=setup.plan.strategy,
+        condition=solution.condition,
         parameters=solution.parameters,
         state=solution.state,
         recipe=setup.recipe,
@@ -285,7 +290,8 @@ def loss_and_gradient(
 def iterate(X: ArrayLike, y: ArrayLike, *, n_steps: int = 1000, **options: Any) -> Iterator[Step]:
     """Descend one step at a time: a loop to look into, for teaching and notebooks.
 
-    The steps are those of `descend`, bit for bit; each costs one evaluation more.
+    The steps are those of `descend`, bit for bit where `strategy` is ``"stream"``, the default here; each costs one
+    evaluation more.
 
     Parameters
     ----------
@@ -321,7 +327,7 @@ def iterate(X: ArrayLike, y: ArrayLike, *, n_steps: int = 1000, **options: Any) 
     strange = sorted(set(options) - _iterate_options())
     if strange:
         raise InputError(f"iterate: {strange[0]!r} is not one of its options: {', '.join(sorted(_iterate_options()))}")
-    setup = set_up(X, y, **{**_defaults(), **options, "n_steps": n_steps})
+    setup = set_up(X, y, **{**_defaults(), "strategy": "stream", **options, "n_steps": n_steps})
     return _steps(setup)
 
 

@@ -46,5 +46,9 @@ class DivergenceError(SteepestError, ArithmeticError):
         self.safe_step_size = safe_step_size
 
 
+class IllConditionedWarning(UserWarning):
+    """The columns of X all but determine each other: few digits of the coefficients mean anything."""
+
+
 class ConvergenceWarning(UserWarning):
     """The descent ended before it reached its tolerance, or where the loss is higher than at the start."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from steepest.design import check_finite
-from steepest.errors import ConvergenceWarning, DivergenceError
+from steepest.errors import ConvergenceWarning, DivergenceError, IllConditionedWarning
 from steepest.methods import MINI_BATCH
 from steepest.problem import STATUSES
 from steepest.step_sizes import SCHEDULES, Auto
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Frames between the warning and the user's line.
 STACK_LEVEL = 3
+#: Condition numbers of the normal equations from which on fewer than half the digits of a double are safe.
+ILL_CONDITIONED = 1e14
 ENDED_SHORT = ("max_steps", "max_seconds", "stalled")
 
 
@@ -39,6 +41,8 @@ def check_outcome(engine: Backend, problem: Problem, plan: Plan, solution: Solut
     literal = isinstance(plan.step_size, SCHEDULES) and solution.status != "early_stopped"
     if literal and len(losses) and solution.loss > losses[0] + _rounding(problem, losses[0]):
         warnings.warn(_risen(engine, problem, plan, solution), ConvergenceWarning, stacklevel=STACK_LEVEL)
+    elif plan.method.name == "newton" and (solution.condition or 0.0) > ILL_CONDITIONED:
+        warnings.warn(_ill_conditioned(solution), IllConditionedWarning, stacklevel=STACK_LEVEL)
     elif plan.tol > 0 and solution.status in ENDED_SHORT:
         warnings.warn(_not_converged(problem, plan, solution), ConvergenceWarning, stacklevel=STACK_LEVEL)
 
@@ -69,6 +73,15 @@ def _not_converged(problem: Problem, plan: Plan, solution: Solution) -> str:
         f"not converged after {solution.n_steps} steps: {STATUSES[solution.status]}; the gradient norm is "
         f"{solution.gradient_norm:.3g} and tol asks for {plan.tol:g} of that at zero; {', or '.join(cures)}"
     )
+
+
+def _ill_conditioned(solution: Solution) -> str:
+    found = (
+        "the columns of X do not determine the coefficients: other ones fit as well"
+        if solution.condition == np.inf
+        else f"the columns of X all but determine each other: the condition number is {np.sqrt(solution.condition):.1g}"
+    )
+    return f"{found}; drop the columns that others repeat, or pass an alpha > 0"
 
 
 def _rounding(problem: Problem, loss: float) -> float:

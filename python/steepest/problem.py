@@ -141,6 +141,8 @@ class Plan:
     tol: float
     """Stop when the optimality is at most tol times that at zero parameters; zero never stops early."""
     n_threads: int
+    strategy: str = "stream"
+    """How squared errors are evaluated: "stream" from the rows, "gram" from their sufficient statistics."""
     max_seconds: float | None = None
     target_loss: float | None = None
     patience: int = 2**62
@@ -164,6 +166,8 @@ class Solution:
     """step, loss, gradient_norm, step_size, seconds, validation_loss: one entry an evaluation before a step."""
     state: State = field(default_factory=dict)
     """What the method must remember to go on, and the point in the variables that the descent worked on."""
+    condition: float | None = None
+    """An estimate of the condition number of the normal equations, columns on one scale, where they were taken."""
 
 
 #: How a descent can end, and the sentence for it.

@@ -88,6 +88,9 @@ class Fit:
         What did it.
     reason : str
         Why this method.
+    condition : float or None
+        With ``strategy="gram"``, an estimate of the condition number of the normal equations, the penalty included and
+        the columns of X brought to one scale; infinite where they do not determine the coefficients.
     parameters : ndarray of float64
         Coefficients by rows, then the intercept if one was fitted: what a descent that starts here goes on from.
     state, recipe
@@ -109,6 +112,7 @@ class Fit:
     method: str
     reason: str
     strategy: str
+    condition: float | None
     parameters: NDArray[np.float64]
     state: dict[str, NDArray[np.float64]]
     recipe: tuple[Any, ...]

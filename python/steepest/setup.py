@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from steepest.backends import get_backend, thread_count
-from steepest.choice import choose_method
+from steepest.choice import STRATEGIES, choose_method, choose_strategy
 from steepest.design import check_finite, take_rows
 from steepest.errors import InputError
 from steepest.methods import as_method, check_penalty, matching_step_size
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from steepest.backends import Backend
     from steepest.problem import State
-
-STRATEGIES = ("auto", "stream")
 
 
 @dataclass(frozen=True)
@@ -52,6 +50,7 @@ class Setup:
             plan.method,
             plan.step_size,
             plan.seed,
+            plan.strategy,
             problem.fingerprint(),
         )
 
@@ -114,6 +113,7 @@ def set_up(
         n_steps=integer("n_steps", n_steps, least=0),
         tol=number("tol", tol, least=0.0),
         n_threads=threads,
+        strategy=choose_strategy(problem, chosen, strategy),
         max_seconds=None if max_seconds is None else number("max_seconds", max_seconds, above=0.0),
         target_loss=None if target_loss is None else number("target_loss", target_loss),
         patience=integer("patience", patience, least=1),

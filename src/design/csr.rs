@@ -153,6 +153,15 @@ impl<T: Real, I: Index> Design<T> for Csr<'_, T, I> {
         }
     }
 
+    fn copy_rows(&self, rows: Range<usize>, stride: usize, out: &mut [f64]) {
+        for (i, out) in rows.zip(out.chunks_exact_mut(stride)) {
+            out[..self.n_features].fill(0.0);
+            for (column, value) in self.row(i) {
+                out[column] += value.to_f64();
+            }
+        }
+    }
+
     fn add_squares(&self, rows: Range<usize>, weights: &[T], center: &[T], squares: &mut [T]) {
         // Every entry as if it were zero, then what those that are stored add to that.
         let mut total = T::ZERO;

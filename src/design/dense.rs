@@ -86,6 +86,12 @@ impl<T: Real> Design<T> for RowMajor<'_, T> {
         add_weighted_gram(x, weights, gram);
     }
 
+    fn copy_rows(&self, rows: Range<usize>, stride: usize, out: &mut [f64]) {
+        for (row, out) in self.block(rows).chunks_exact(self.n_features).zip(out.chunks_exact_mut(stride)) {
+            out.iter_mut().zip(row).for_each(|(out, &x)| *out = x.to_f64());
+        }
+    }
+
     fn add_squares(&self, rows: Range<usize>, weights: &[T], center: &[T], squares: &mut [T]) {
         for (row, &weight) in self.block(rows).chunks_exact(self.n_features).zip(weights) {
             for ((square, &x), &center) in squares.iter_mut().zip(row).zip(center) {
@@ -153,6 +159,14 @@ impl<T: Real> Design<T> for ColumnMajor<'_, T> {
 
     fn add_gram(&self, rows: Range<usize>, weights: &[T], gram: &mut [f64]) {
         add_weighted_gram(self.block(rows), weights, gram);
+    }
+
+    fn copy_rows(&self, rows: Range<usize>, stride: usize, out: &mut [f64]) {
+        for (j, column) in self.data.chunks_exact(self.n_rows).enumerate() {
+            for (&x, out) in column[rows.clone()].iter().zip(out.chunks_exact_mut(stride)) {
+                out[j] = x.to_f64();
+            }
+        }
     }
 
     fn add_squares(&self, rows: Range<usize>, weights: &[T], center: &[T], squares: &mut [T]) {

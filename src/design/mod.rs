@@ -43,4 +43,7 @@ pub trait Design<T: Real>: Sync {
 
     /// squares[j] ← squares[j] + Σ_row weights[row] (X[row, j] − center[j])².
     fn add_squares(&self, rows: Range<usize>, weights: &[T], center: &[T], squares: &mut [T]);
+
+    /// Writes X[rows] in double precision, each row to the first places of one of `out`, whose rows are `stride` long.
+    fn copy_rows(&self, rows: Range<usize>, stride: usize, out: &mut [f64]);
 }

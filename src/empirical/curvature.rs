@@ -6,6 +6,7 @@ use crate::hessian::{CurvatureRule, hessian};
 use crate::objective::Layout;
 use crate::pass::{Pass, ScoreRule};
 use crate::real::Real;
+use crate::scaling::Scaling;
 use crate::spectrum::largest_eigenvalue;
 use faer::{Mat, Side};
 use std::ops::Range;
@@ -38,8 +39,8 @@ impl<T: Real> Empirical<'_, T> {
         let layout = Layout { width: 1, ..self.layout };
         if layout.n_parameters() <= SMALL_DIMENSION {
             let zeros = vec![T::ZERO; layout.n_parameters()];
-            let matrix = hessian(self.design, self.team, &Weighted(weights), layout, &zeros)?;
-            let matrix = self.pull_back_matrix(layout, matrix);
+            let sums = hessian(self.design, self.team, &Weighted(weights), layout, &zeros)?;
+            let matrix = self.pull_back_matrix(layout, self.average(sums), None);
             let total: f64 = (0..matrix.nrows()).map(|i| matrix[(i, i)]).sum();
             if !total.is_finite() {
                 return Ok(total);
@@ -82,20 +83,37 @@ impl<T: Real> Empirical<'_, T> {
         }
     }
 
-    /// Jᵀ H J / Σ sᵢ, where J is the change of variables.
-    pub(super) fn pull_back_matrix(&self, layout: Layout, matrix: Mat<f64>) -> Mat<f64> {
+    /// Sums over rows → averages.
+    pub(super) fn average(&self, mut sums: Mat<f64>) -> Mat<f64> {
+        sums *= faer::Scale(1.0 / self.total_weight);
+        sums
+    }
+
+    /// Jᵀ H J, where J is the change of variables. H is by coefficients and intercept; or, given a `center`, by
+    /// coefficients and the score at the center.
+    pub(super) fn pull_back_matrix(&self, layout: Layout, matrix: Mat<f64>, center: Option<&[f64]>) -> Mat<f64> {
+        let scaling = match (&self.scaling, center) {
+            (None, None) => return matrix,
+            (scaling, center) => scaling_about(scaling.as_ref(), center, layout.n_features),
+        };
         let order = matrix.nrows();
-        let mut rows: Vec<Vec<f64>> =
-            (0..order).map(|i| (0..order).map(|j| matrix[(i, j)] / self.total_weight).collect()).collect();
-        if self.scaling.is_none() {
-            return Mat::from_fn(order, order, |i, j| rows[i][j]);
-        }
+        let mut rows: Vec<Vec<f64>> = (0..order).map(|i| (0..order).map(|j| matrix[(i, j)]).collect()).collect();
         for _ in 0..2 {
-            rows.iter_mut().for_each(|row| self.pull_back(layout, row));
+            rows.iter_mut().for_each(|row| scaling.pull_back(layout, row));
             rows = (0..order).map(|i| rows.iter().map(|row| row[i]).collect()).collect();
         }
         Mat::from_fn(order, order, |i, j| rows[i][j])
     }
+}
+
+/// The change of variables to coefficients and the score at `center`: c − Σ (mⱼ − centerⱼ) wⱼ.
+fn scaling_about(scaling: Option<&Scaling>, center: Option<&[f64]>, n_features: usize) -> Scaling {
+    let identity = Scaling { center: vec![0.0; n_features], scale: vec![1.0; n_features] };
+    let mut about = scaling.cloned().unwrap_or(identity);
+    if let Some(center) = center {
+        about.center.iter_mut().zip(center).for_each(|(own, center)| *own -= center);
+    }
+    about
 }
 
 /// The rule of a product with the second moment, and of that moment itself: a score is its own residual.

@@ -5,6 +5,7 @@
 //! they are.
 
 mod curvature;
+mod expansion;
 
 use crate::design::Design;
 use crate::error::{Error, expect_length};
@@ -17,7 +18,9 @@ use crate::pass::{Pass, ScoreRule};
 use crate::penalty::{ElasticNet, soft_threshold};
 use crate::real::Real;
 use crate::reduce::Team;
+use crate::sample::Sample;
 use crate::scaling::Scaling;
+use expansion::Expansion;
 use faer::Mat;
 use std::ops::Range;
 
@@ -25,16 +28,6 @@ use std::ops::Range;
 const MOST_HESSIAN_PARAMETERS: usize = 8192;
 /// Bytes a parameter squared that a Hessian takes: eight chunks in both types, and the matrix and its factor.
 const HESSIAN_BYTES: f64 = 112.0;
-
-/// What was observed, row by row.
-#[derive(Clone, Copy)]
-pub struct Sample<'a, T> {
-    /// rows × the loss's `target_width`
-    pub targets: &'a [T],
-    pub weights: Option<&'a [T]>,
-    /// Known parts of the scores, rows × width.
-    pub offsets: Option<&'a [T]>,
-}
 
 /// What is asked of the coefficients.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -57,6 +50,8 @@ pub struct Empirical<'a, T: Real> {
     pass: Pass<'a, T>,
     /// What `rounding` must know of the targets.
     target_scale: TargetScale,
+    /// What stands for the rows where least squares has been expanded.
+    expansion: Option<Expansion>,
     keep_lines: bool,
     /// ½ λ₂ ‖W‖² and its derivatives on the line that was last begun: held parameters and the way to the latest.
     held: Vec<f64>,
@@ -98,6 +93,7 @@ impl<'a, T: Real> Empirical<'a, T> {
             team,
             pass: Pass::new(design, loss.width()),
             target_scale: TargetScale::new(loss, sample),
+            expansion: None,
             keep_lines: false,
             held: Vec::new(),
             latest: Vec::new(),
@@ -114,13 +110,17 @@ impl<'a, T: Real> Empirical<'a, T> {
     /// small penalty, deviation one. Two passes.
     pub fn standard_scaling(&self) -> Result<Scaling, Error> {
         let weights = self.sample.weights;
+        let share = self.penalty.l2 / self.loss.curvature().unwrap_or(1.0);
+        if let Some(Expansion { quadratic, .. }) = &self.expansion {
+            let variances = quadratic.diagonal().map(|bend| bend / self.loss.curvature().unwrap_or(1.0) + share);
+            return Ok(Scaling::new(quadratic.center.clone(), &variances.collect::<Vec<f64>>(), T::PRECISION));
+        }
         let center = if self.layout.fit_intercept {
             column_means(self.design, self.team, weights)?
         } else {
             vec![0.0; self.layout.n_features]
         };
         let mut squares = column_squares(self.design, self.team, weights, &center)?;
-        let share = self.penalty.l2 / self.loss.curvature().unwrap_or(1.0);
         squares.iter_mut().for_each(|square| *square = *square / self.total_weight + share);
         Ok(Scaling::new(center, &squares, T::PRECISION))
     }
@@ -157,6 +157,26 @@ impl<'a, T: Real> Empirical<'a, T> {
         let mut original = parameters.to_vec();
         self.to_original(&mut original);
         original
+    }
+
+    /// The average loss and its gradient in the variables of X as it is: from the rows, or from what stands for them.
+    fn average_loss(&mut self, original: &[f64], gradient: &mut [f64]) -> Result<f64, Error> {
+        if let Some(Expansion { quadratic, .. }) = &mut self.expansion {
+            self.team.check()?;
+            return Ok(quadratic.value_and_gradient(original, gradient));
+        }
+        cast_into(&mut self.cast, original);
+        let (coef, intercept) = self.layout.split(&self.cast);
+        let rule = Residual { loss: self.loss, sample: self.sample };
+        let sums = if self.keep_lines {
+            self.pass.run_and_keep(self.team, &rule, coef, intercept)?
+        } else {
+            self.pass.run(self.team, &rule, coef, intercept)?
+        };
+        let (coef_gradient, intercept_gradient) = self.layout.split_mut(gradient);
+        scale_into(coef_gradient, &sums.coef_gradient, self.total_weight);
+        scale_into(intercept_gradient, &sums.intercept_gradient, self.total_weight);
+        Ok(sums.value / self.total_weight)
     }
 
     /// The sums of a pass, divided, with the penalty's part: the gradient in the variables of this function.
@@ -222,23 +242,11 @@ impl<T: Real> Objective for Empirical<'_, T> {
     }
 
     fn value_and_gradient(&mut self, parameters: &[f64], gradient: &mut [f64]) -> Result<f64, Error> {
-        let (layout, total_weight) = (self.layout, self.total_weight);
-        expect_length("parameters", layout.n_parameters(), parameters.len())?;
+        expect_length("parameters", self.layout.n_parameters(), parameters.len())?;
         let original = self.original(parameters);
-        cast_into(&mut self.cast, &original);
-        let (coef, intercept) = layout.split(&self.cast);
-        let rule = Residual { loss: self.loss, sample: self.sample };
-        let sums = if self.keep_lines {
-            self.pass.run_and_keep(self.team, &rule, coef, intercept)?
-        } else {
-            self.pass.run(self.team, &rule, coef, intercept)?
-        };
-        let (coef_gradient, intercept_gradient) = layout.split_mut(gradient);
-        scale_into(coef_gradient, &sums.coef_gradient, total_weight);
-        scale_into(intercept_gradient, &sums.intercept_gradient, total_weight);
-        let value = sums.value / total_weight;
+        let value = self.average_loss(&original, gradient)?;
         self.finish_gradient(&original, gradient);
-        let (coef, _) = layout.split(&original);
+        let (coef, _) = self.layout.split(&original);
         let penalty = self.penalty.smooth_value(coef);
         if self.keep_lines {
             self.latest = original;
@@ -264,6 +272,9 @@ impl<T: Real> Objective for Empirical<'_, T> {
     }
 
     fn curvature(&mut self, parameters: &[f64]) -> Result<f64, Error> {
+        if let Some(curvature) = self.least_squares_curvature() {
+            return Ok(curvature + self.penalty_curvature());
+        }
         let (bound, weights) = self.curvature_weights(parameters)?;
         Ok(bound * self.largest_second_moment(weights.as_deref())? + self.penalty_curvature())
     }
@@ -298,9 +309,14 @@ impl<T: Real> Objective for Empirical<'_, T> {
         }
         let original = self.original(parameters);
         cast_into(&mut self.cast, &original);
-        let rule = Residual { loss: self.loss, sample: self.sample };
-        let matrix = hessian(self.design, self.team, &rule, self.layout, &self.cast)?;
-        let mut matrix = self.pull_back_matrix(self.layout, matrix);
+        let mut matrix = match self.least_squares_hessian() {
+            Some(matrix) => matrix,
+            None => {
+                let rule = Residual { loss: self.loss, sample: self.sample };
+                let sums = hessian(self.design, self.team, &rule, self.layout, &self.cast)?;
+                self.pull_back_matrix(self.layout, self.average(sums), None)
+            }
+        };
         for i in 0..self.layout.n_coef() {
             matrix[(i, i)] += self.scaled(self.penalty.l2, i % self.layout.n_features, 2);
         }
@@ -335,25 +351,39 @@ impl<T: Real> Objective for Empirical<'_, T> {
     }
 
     fn along(&mut self, t: f64) -> Result<(f64, f64), Error> {
-        let rule = Residual { loss: self.loss, sample: self.sample };
-        let (value, slope) = self.pass.along(self.team, &rule, t)?;
-        let (held, _) = self.layout.split(&self.held);
-        let (latest, _) = self.layout.split(&self.latest);
-        let direction: Vec<f64> = latest.iter().zip(held).map(|(to, from)| to - from).collect();
-        let point: Vec<f64> = held.iter().zip(&direction).map(|(from, way)| from + t * way).collect();
-        let bend = self.penalty.l2 * dot(&point, &direction);
-        Ok((value / self.total_weight + self.penalty.smooth_value(&point), slope / self.total_weight + bend))
+        let direction: Vec<f64> = self.latest.iter().zip(&self.held).map(|(to, from)| to - from).collect();
+        let point: Vec<f64> = self.held.iter().zip(&direction).map(|(from, way)| from + t * way).collect();
+        let (value, slope) = match &mut self.expansion {
+            Some(Expansion { quadratic, .. }) => {
+                let mut gradient = vec![0.0; point.len()];
+                let value = quadratic.value_and_gradient(&point, &mut gradient);
+                (value, dot(&gradient, &direction))
+            }
+            None => {
+                let rule = Residual { loss: self.loss, sample: self.sample };
+                let (value, slope) = self.pass.along(self.team, &rule, t)?;
+                (value / self.total_weight, slope / self.total_weight)
+            }
+        };
+        let ((point, _), (direction, _)) = (self.layout.split(&point), self.layout.split(&direction));
+        Ok((value + self.penalty.smooth_value(point), slope + self.penalty.l2 * dot(point, direction)))
     }
 
     fn precision(&self) -> f64 {
-        T::PRECISION
+        if self.expansion.is_some() { f64::EPSILON } else { T::PRECISION }
+    }
+
+    fn minimiser(&self) -> Option<Vec<f64>> {
+        let mut scaled = self.expansion.as_ref()?.minimiser.clone();
+        self.to_scaled(&mut scaled);
+        Some(scaled)
     }
 
     /// The value's own rounding, then what the rounding of scores makes of it: |∂ℓ/∂z| |z| is at most about
     /// √(ℓ · mean y²) for losses of residuals; where probabilities or counts are subtracted, their size.
     fn rounding(&self, value: f64) -> f64 {
         let TargetScale { squares, steepest, sizes } = self.target_scale;
-        T::PRECISION * (64.0 * value.abs() + 4.0 * (value.abs() * squares).sqrt().min(steepest) + 4.0 * sizes)
+        self.precision() * (64.0 * value.abs() + 4.0 * (value.abs() * squares).sqrt().min(steepest) + 4.0 * sizes)
     }
 }
 

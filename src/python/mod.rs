@@ -48,6 +48,7 @@ struct PlanDescription {
     patience: u64,
     seed: u64,
     n_threads: usize,
+    strategy: String,
 }
 
 impl From<Error> for PyErr {
@@ -96,20 +97,34 @@ trait Task: Send {
     ) -> Result<Self::Output, Error>;
 }
 
+/// How the objectives are to be evaluated.
+#[derive(Clone, Copy)]
+struct Means {
+    n_threads: usize,
+    /// Whether sufficient statistics stand for the rows.
+    expand: bool,
+}
+
+impl Means {
+    fn stream(n_threads: usize) -> Self {
+        Self { n_threads, expand: false }
+    }
+}
+
 /// Builds the objectives that are described and runs `task` on them, detached from the interpreter.
 fn with_objective<'py, K: Task>(
     py: Python<'py>,
     problem: &ProblemDescription<'py>,
     validation: Option<&ProblemDescription<'py>>,
-    n_threads: usize,
+    means: Means,
     task: K,
 ) -> PyResult<K::Output> {
     match HeldProblem::<f32>::extract(problem)? {
-        Some(problem) => with_typed_objective(py, &problem, validation, n_threads, task),
+        Some(problem) => with_typed_objective(py, &problem, validation, means, task),
         None => {
             let problem = HeldProblem::<f64>::extract(problem)?;
             let problem = problem.ok_or_else(|| PyValueError::new_err("X: expected float32 or float64"))?;
-            with_typed_objective(py, &problem, validation, n_threads, task)
+            with_typed_objective(py, &problem, validation, means, task)
         }
     }
 }
@@ -118,7 +133,7 @@ fn with_typed_objective<'py, T: Real + Element, K: Task>(
     py: Python<'py>,
     problem: &HeldProblem<'py, T>,
     validation: Option<&ProblemDescription<'py>>,
-    n_threads: usize,
+    means: Means,
     task: K,
 ) -> PyResult<K::Output> {
     let validation = match validation {
@@ -134,9 +149,12 @@ fn with_typed_objective<'py, T: Real + Element, K: Task>(
     py.detach(|| {
         let interpreter = Interpreter::default();
         let interrupted = || interpreter.ask(|py| py.check_signals()).is_err();
-        let team = Team::new(n_threads, &interrupted);
+        let team = Team::new(means.n_threads, &interrupted);
         let outcome = design.with(|design| {
             let mut objective = Empirical::new(design, sample, model, &team)?;
+            if means.expand {
+                objective.expand()?;
+            }
             let scaling = if precondition { Some(objective.standard_scaling()?) } else { None };
             objective.rescale(scaling.clone());
             let Some((design, sample, model)) = &validation else {
@@ -205,14 +223,15 @@ impl Minimise {
 }
 
 impl Task for Minimise {
-    type Output = Solution;
+    /// With the condition number of least squares, where it is known.
+    type Output = (Solution, Option<f64>);
 
     fn run<T: Real>(
         self,
         interpreter: &Interpreter,
         objective: &mut Empirical<'_, T>,
         validation: Option<&mut Empirical<'_, T>>,
-    ) -> Result<Solution, Error> {
+    ) -> Result<Self::Output, Error> {
         let (plan, mut start) = (self.plan, self.start);
         let mut method = build(&plan.method.into(), &plan.step_size.into(), objective.n_rows(), plan.seed)?;
         let stopping = Stopping {
@@ -237,9 +256,10 @@ impl Task for Minimise {
         }
         let mut watch = |info: &StepInfo, _: &[f64]| Self::watch(self.callback.as_ref(), interpreter, info);
         let validation = validation.map(|validation| validation as &mut dyn Objective);
+        let condition = objective.condition();
         let mut solution = descend(objective, validation, method.as_mut(), stopping, start, &mut watch)?;
         objective.to_original(&mut solution.parameters);
-        Ok(solution)
+        Ok((solution, condition))
     }
 }
 
@@ -258,7 +278,7 @@ fn value_and_gradient<'py>(
     n_threads: usize,
 ) -> PyResult<(f64, Bound<'py, PyArray1<f64>>)> {
     let parameters = parameters.as_slice()?.to_vec();
-    let (value, gradient) = with_objective(py, &problem, None, n_threads, Evaluate { parameters })?;
+    let (value, gradient) = with_objective(py, &problem, None, Means::stream(n_threads), Evaluate { parameters })?;
     Ok((value, gradient.into_pyarray(py)))
 }
 
@@ -278,7 +298,7 @@ fn read(py: Python<'_>, design: &Bound<'_, PyAny>, n_threads: usize) -> PyResult
 /// L with 0 ≼ ∇²F ≼ L·I.
 #[pyfunction]
 fn curvature(py: Python<'_>, problem: ProblemDescription<'_>, n_threads: usize) -> PyResult<f64> {
-    with_objective(py, &problem, None, n_threads, Curvature)
+    with_objective(py, &problem, None, Means::stream(n_threads), Curvature)
 }
 
 /// A column of the history.
@@ -295,14 +315,14 @@ fn minimise<'py>(
     state: BTreeMap<String, PyReadonlyArray1<'py, f64>>,
     callback: Option<Py<PyAny>>,
 ) -> PyResult<Bound<'py, PyDict>> {
-    let n_threads = plan.n_threads;
+    let means = Means { n_threads: plan.n_threads, expand: plan.strategy == "gram" };
     let mut remembered = State::default();
     for (name, values) in &state {
         remembered.set(name, values.as_slice()?.to_vec());
     }
     let start = Start { parameters: start.as_slice()?.to_vec(), state: remembered };
     let task = Minimise { plan, start, callback };
-    let solution = with_objective(py, &problem, validation.as_ref(), n_threads, task)?;
+    let (solution, condition) = with_objective(py, &problem, validation.as_ref(), means, task)?;
     let history = PyDict::new(py);
     let steps: Vec<i64> = solution.history.iter().map(|info| info.step as i64).collect();
     history.set_item("step", steps.into_pyarray(py))?;
@@ -330,6 +350,7 @@ fn minimise<'py>(
     fields.set_item("status", solution.status.name())?;
     fields.set_item("history", history)?;
     fields.set_item("state", state)?;
+    fields.set_item("condition", condition)?;
     Ok(fields)
 }
 

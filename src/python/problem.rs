@@ -1,11 +1,12 @@
 //! `problem.Problem` in typed form, its arrays borrowed from Python.
 
 use crate::design::{ColumnMajor, Csr, Design, RowMajor};
-use crate::empirical::{Model, Sample};
+use crate::empirical::Model;
 use crate::error::Error;
 use crate::loss::Loss;
 use crate::penalty::ElasticNet;
 use crate::real::Real;
+use crate::sample::Sample;
 use numpy::{Element, PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 

@@ -1,0 +1,117 @@
+//! Least squares without its rows: statistics once, then a quadratic.
+
+use super::Empirical;
+use crate::error::Error;
+use crate::least_squares::{COARSE_CONDITION, Factor, NormalEquations, factorise};
+use crate::loss::Loss;
+use crate::objective::Layout;
+use crate::quadratic::Quadratic;
+use crate::real::Real;
+use crate::statistics::{Rows, Statistics};
+use faer::{Mat, Side};
+
+/// What stands for the rows.
+pub(super) struct Expansion {
+    pub(super) quadratic: Quadratic,
+    /// Where it is least, the penalty's smooth part included.
+    pub(super) minimiser: Vec<f64>,
+    condition: f64,
+}
+
+impl<T: Real> Empirical<'_, T> {
+    /// An estimate of the condition number of the scaled normal equations, the penalty included, where they have been
+    /// taken; infinite where they do not determine the minimum.
+    pub fn condition(&self) -> Option<f64> {
+        self.expansion.as_ref().map(|expansion| expansion.condition)
+    }
+
+    /// Takes the statistics of the rows, which later evaluations read in their place; nothing changes but rounding.
+    ///
+    /// Only for `Loss::Mse`. One pass; a second one of double precision corrects the minimum; a third one, of QR
+    /// factorisations, where the first was too coarse.
+    pub fn expand(&mut self) -> Result<(), Error> {
+        let Loss::Mse { n_targets } = self.loss else {
+            return Err(Error::NotQuadratic);
+        };
+        let rows = Rows { design: self.design, sample: self.sample, n_targets };
+        let statistics = Statistics::of(rows, self.team)?;
+        let equations = NormalEquations::new(&statistics, self.layout, self.penalty.l2);
+        let mut factor = equations.factor();
+        let mut solution = equations.solve(&factor);
+        let mut condition = factor.condition();
+        if condition > COARSE_CONDITION
+            && let Some(better) = factorise(rows, self.team, statistics.weight, &equations)?
+        {
+            (factor, solution) = better;
+            condition = factor.condition();
+        }
+        let d = self.layout.n_features;
+        let raw = if self.layout.fit_intercept { 0.0 } else { 1.0 };
+        let square = |j: usize| statistics.moment(j, j) / statistics.weight + raw * statistics.means[j].powi(2);
+        let target_squares = (d..d + n_targets).map(square).sum::<f64>() / n_targets as f64;
+        let mut quadratic = Quadratic::new(&equations, self.layout, target_squares, &solution);
+        if T::PRECISION <= f64::EPSILON {
+            // The rows know value and gradient at the anchor better than differences of large moments do.
+            let (anchor, mut gradient) = (quadratic.anchor.clone(), quadratic.gradient.clone());
+            let value = self.average_loss(&anchor, &mut gradient)?;
+            (quadratic.value, quadratic.gradient) = (value, gradient);
+        }
+        let minimiser = corrected(&quadratic, self.layout, &factor, self.penalty.l2);
+        self.expansion = Some(Expansion { quadratic, minimiser, condition });
+        Ok(())
+    }
+
+    /// The Hessian of the average loss, in the variables of this function.
+    pub(super) fn least_squares_hessian(&self) -> Option<Mat<f64>> {
+        let Expansion { quadratic, .. } = self.expansion.as_ref()?;
+        let one =
+            self.pull_back_matrix(Layout { width: 1, ..self.layout }, quadratic.hessian(), Some(&quadratic.center));
+        let Layout { width, n_features: d, .. } = self.layout;
+        // Targets share it, and do not mix.
+        let place = |i: usize| if i < width * d { (i / d, i % d) } else { (i - width * d, d) };
+        let order = self.layout.n_parameters();
+        Some(Mat::from_fn(order, order, |i, j| {
+            let ((k, i), (l, j)) = (place(i), place(j));
+            if k == l { one[(i, j)] } else { 0.0 }
+        }))
+    }
+
+    /// The largest eigenvalue of that Hessian.
+    pub(super) fn least_squares_curvature(&self) -> Option<f64> {
+        let Expansion { quadratic, .. } = self.expansion.as_ref()?;
+        let layout = Layout { width: 1, ..self.layout };
+        let one = self.pull_back_matrix(layout, quadratic.hessian(), Some(&quadratic.center));
+        let trace: f64 = (0..one.nrows()).map(|i| one[(i, i)]).sum();
+        if !trace.is_finite() {
+            return Some(trace);
+        }
+        // The trace is a bound where the iteration for the spectrum fails.
+        let eigenvalues = one.self_adjoint_eigenvalues(Side::Lower);
+        Some(eigenvalues.map_or(trace, |values| values[values.len() - 1].max(0.0)))
+    }
+}
+
+/// The anchor less what its gradient says it is off.
+fn corrected(quadratic: &Quadratic, layout: Layout, factor: &Factor, l2: f64) -> Vec<f64> {
+    let (d, share) = (layout.n_features, 2.0 / layout.width as f64);
+    let (coef, _) = layout.split(&quadratic.anchor);
+    let (slope, intercept_slope) = layout.split(&quadratic.gradient);
+    let at_center = |k: usize| intercept_slope.get(k).copied().unwrap_or(0.0);
+    let mut step = Mat::from_fn(d, layout.width, |j, k| {
+        slope[k * d + j] - quadratic.center[j] * at_center(k) + l2 * coef[k * d + j]
+    });
+    factor.solve_in_place(&mut step);
+    let mut minimiser = quadratic.anchor.clone();
+    let (coef, intercept) = layout.split_mut(&mut minimiser);
+    for k in 0..layout.width {
+        let mut shift = 0.0;
+        for j in 0..d {
+            coef[k * d + j] -= step[(j, k)];
+            shift += quadratic.center[j] * step[(j, k)];
+        }
+        if let Some(b) = intercept.get_mut(k) {
+            *b += shift - at_center(k) / share;
+        }
+    }
+    minimiser
+}

@@ -1,0 +1,208 @@
+//! Least squares in closed form: from sufficient statistics, and from the rows themselves where those are too coarse.
+//!
+//! The normal equations square the condition number. While that leaves digits to correct the rest with, a Cholesky factor
+//! and corrections do; beyond, a QR factorisation of the rows, block by block, does without the squaring.
+
+use crate::error::Error;
+use crate::objective::Layout;
+use crate::pass::chunk_rows;
+use crate::real::Real;
+use crate::reduce::Team;
+use crate::statistics::{Rows, Statistics};
+use faer::{Mat, Side};
+
+/// Condition numbers of the scaled normal equations beyond which the rows are factorised.
+pub const COARSE_CONDITION: f64 = 1e8;
+/// Deviations below this share of the mean, in units of rounding, are no more than rounding.
+const NEGLIGIBLE: f64 = 512.0;
+/// Products to estimate an extreme eigenvalue by; its order of magnitude is all that is asked for.
+const PRODUCTS: usize = 8;
+const CORRECTIONS: usize = 3;
+/// Rows of a factorisation, for each of its columns.
+const QR_ROWS: usize = 4;
+
+/// (G + λ₂ I) w = r, for each target: where the gradient of penalised least squares is zero.
+pub struct NormalEquations {
+    /// G = (2 / k) Σ s (x − m)(x − m)ᵀ / Σ s
+    pub gram: Mat<f64>,
+    /// r = (2 / k) Σ s (x − m)(y − ȳ) / Σ s, a column a target
+    pub right: Mat<f64>,
+    /// m: zero where there is no intercept to take it up.
+    pub center: Vec<f64>,
+    /// ȳ, likewise
+    pub target_means: Vec<f64>,
+    l2: f64,
+    /// What gives the diagonal of G + λ₂ I ones; infinite for a column that does not vary, so that nothing moves it.
+    scales: Vec<f64>,
+}
+
+impl NormalEquations {
+    pub fn new(statistics: &Statistics, layout: Layout, l2: f64) -> Self {
+        let (d, k) = (layout.n_features, layout.width);
+        let (means, weight, share) = (&statistics.means, statistics.weight, 2.0 / layout.width as f64);
+        // Without an intercept, moments are about zero.
+        let raw = if layout.fit_intercept { 0.0 } else { 1.0 };
+        let moment = |i: usize, j: usize| share * (statistics.moment(i, j) / weight + raw * means[i] * means[j]);
+        let gram = Mat::from_fn(d, d, moment);
+        let scale = |j: usize| {
+            let rounding = NEGLIGIBLE * f64::EPSILON * (1.0 - raw) * means[j];
+            let varies = gram[(j, j)] > share * rounding * rounding;
+            if varies || l2 > 0.0 { (gram[(j, j)] + l2).sqrt() } else { f64::INFINITY }
+        };
+        Self {
+            right: Mat::from_fn(d, k, |i, j| moment(i, d + j)),
+            center: means[..d].iter().map(|mean| (1.0 - raw) * mean).collect(),
+            target_means: means[d..].iter().map(|mean| (1.0 - raw) * mean).collect(),
+            l2,
+            scales: (0..d).map(scale).collect(),
+            gram,
+        }
+    }
+
+    /// A Cholesky factor of the scaled matrix, with a little more on its diagonal where it is singular.
+    pub fn factor(&self) -> Factor {
+        let (d, scales) = (self.gram.nrows(), &self.scales);
+        let scaled = |i: usize, j: usize| {
+            if i == j { 1.0 } else { self.gram[(i, j)] / scales[i] / scales[j] }
+        };
+        let negligible = d as f64 * f64::EPSILON;
+        for damping in [0.0, 4.0 * negligible, 1.0, d as f64] {
+            let matrix = Mat::from_fn(d, d, |i, j| scaled(i, j) + if i == j { damping } else { 0.0 });
+            let Ok(lower) = matrix.llt(Side::Lower) else { continue };
+            let least = (0..d).map(|i| lower.L()[(i, i)].powi(2)).fold(f64::INFINITY, f64::min);
+            if damping > 0.0 || least > negligible {
+                let upper = lower.L().transpose().to_owned();
+                return Factor { upper, scales: scales.clone(), singular: damping > 0.0 };
+            }
+        }
+        // Only where it is not finite: then nothing of it is.
+        Factor { upper: Mat::full(d, d, f64::NAN), scales: scales.clone(), singular: true }
+    }
+
+    /// The solution, by a factor of the matrix, corrected by what is left over; one of many where it is singular.
+    pub fn solve(&self, factor: &Factor) -> Mat<f64> {
+        let mut solution = Mat::zeros(self.gram.nrows(), self.right.ncols());
+        for _ in 0..CORRECTIONS {
+            let mut step = &self.right - &self.gram * &solution - faer::Scale(self.l2) * &solution;
+            factor.solve_in_place(&mut step);
+            solution += step;
+        }
+        solution
+    }
+
+    /// w, and b = ȳ − m w where there is an intercept, in the order of `layout`.
+    pub fn parameters(&self, layout: Layout, solution: &Mat<f64>) -> Vec<f64> {
+        let mut parameters = vec![0.0; layout.n_parameters()];
+        let (coef, intercept) = layout.split_mut(&mut parameters);
+        for (k, row) in coef.chunks_exact_mut(layout.n_features).enumerate() {
+            row.iter_mut().enumerate().for_each(|(j, w)| *w = solution[(j, k)]);
+            if let Some(b) = intercept.get_mut(k) {
+                *b = self.target_means[k] - row.iter().zip(&self.center).map(|(w, m)| w * m).sum::<f64>();
+            }
+        }
+        parameters
+    }
+}
+
+/// A triangular R with RᵀR = S⁻¹ (G + λ₂ I) S⁻¹, S the scales.
+pub struct Factor {
+    upper: Mat<f64>,
+    scales: Vec<f64>,
+    singular: bool,
+}
+
+impl Factor {
+    /// v ← (G + λ₂ I)⁻¹ v
+    pub fn solve_in_place(&self, v: &mut Mat<f64>) {
+        self.rescale(v);
+        self.upper.transpose().solve_lower_triangular_in_place(&mut *v);
+        self.upper.solve_upper_triangular_in_place(&mut *v);
+        self.rescale(v);
+    }
+
+    fn rescale(&self, v: &mut Mat<f64>) {
+        for j in 0..v.ncols() {
+            for (i, scale) in self.scales.iter().enumerate() {
+                v[(i, j)] /= scale;
+            }
+        }
+    }
+
+    /// An estimate, from below, of the condition number of RᵀR; infinite where it is singular.
+    pub fn condition(&self) -> f64 {
+        if self.singular {
+            return f64::INFINITY;
+        }
+        let largest = dominant(self.upper.nrows(), |v| *v = self.upper.transpose() * (&self.upper * &*v));
+        let inverse = dominant(self.upper.nrows(), |v| {
+            self.upper.transpose().solve_lower_triangular_in_place(&mut *v);
+            self.upper.solve_upper_triangular_in_place(v);
+        });
+        largest * inverse
+    }
+}
+
+/// The largest eigenvalue of a symmetric positive operator, from below, by the power method.
+fn dominant(order: usize, mut product: impl FnMut(&mut Mat<f64>)) -> f64 {
+    // Along no axis, and without symmetry: some share of every eigenvector.
+    let mut v = Mat::from_fn(order, 1, |i, _| 1.0 + (i as f64 * 0.618_033_988_749_894_9).fract());
+    let mut length = v.norm_l2();
+    for _ in 0..PRODUCTS {
+        v = Mat::from_fn(order, 1, |i, _| v[(i, 0)] / length);
+        product(&mut v);
+        length = v.norm_l2();
+    }
+    length
+}
+
+/// Factor and solution from the rows themselves; None where they do not determine it.
+pub fn factorise<T: Real>(
+    rows: Rows<'_, T>,
+    team: &Team<'_>,
+    total_weight: f64,
+    equations: &NormalEquations,
+) -> Result<Option<(Factor, Mat<f64>)>, Error> {
+    let (n, d, k, order) = (rows.design.n_rows(), rows.design.n_features(), rows.n_targets, rows.order());
+    let unit = (2.0 / (k as f64 * total_weight)).sqrt();
+    let scale = |j: usize| unit / equations.scales.get(j).copied().unwrap_or(1.0);
+    let center = [&equations.center[..], &equations.target_means[..]].concat();
+    let block_rows = (QR_ROWS * order).min(n);
+    let chunk_rows = chunk_rows(n, block_rows, 1, (2 * order + block_rows) * order * size_of::<f64>());
+    let mut factors: Vec<Mat<f64>> = vec![Mat::zeros(0, order); n.div_ceil(chunk_rows).max(1)];
+    let task = |i: usize, factor: &mut Mat<f64>, stop: &dyn Fn() -> bool| {
+        let mut block = vec![0.0; block_rows * order];
+        let chunk = i * chunk_rows..((i + 1) * chunk_rows).min(n);
+        for start in chunk.clone().step_by(block_rows) {
+            if stop() {
+                return;
+            }
+            let part = start..(start + block_rows).min(chunk.end);
+            let entries = &mut block[..part.len() * order];
+            rows.copy_centered(part.clone(), &center, entries);
+            stack(factor, &Mat::from_fn(part.len(), order, |i, j| entries[i * order + j] * scale(j)));
+        }
+    };
+    team.ordered_reduce(rows.in_parallel(), &mut factors, task, stack)?;
+    let mut factor = factors.swap_remove(0);
+    if equations.l2 > 0.0 {
+        let penalty = |i: usize, j: usize| if i == j { equations.l2.sqrt() / equations.scales[i] } else { 0.0 };
+        stack(&mut factor, &Mat::from_fn(d, order, penalty));
+    }
+    let determined = |j: usize| factor[(j, j)].abs() > d as f64 * f64::EPSILON;
+    if factor.nrows() < d || !(0..d).all(determined) {
+        return Ok(None);
+    }
+    let upper = factor.submatrix(0, 0, d, d).to_owned();
+    let mut solution = factor.submatrix(0, d, d, k).to_owned();
+    upper.solve_upper_triangular_in_place(&mut solution);
+    let factor = Factor { upper, scales: equations.scales.clone(), singular: false };
+    factor.rescale(&mut solution);
+    Ok(Some((factor, solution)))
+}
+
+/// The triangular factor of `factor` on top of `rows`.
+fn stack(factor: &mut Mat<f64>, rows: &Mat<f64>) {
+    let top = factor.nrows();
+    let entry = |i: usize, j: usize| if i < top { factor[(i, j)] } else { rows[(i - top, j)] };
+    *factor = Mat::from_fn(top + rows.nrows(), rows.ncols(), entry).qr().thin_R().to_owned();
+}

@@ -1,0 +1,100 @@
+//! The average squared error as what it is, a quadratic: its expansion about a point, at a cost of d² an evaluation.
+//!
+//! F(a + δ) = F(a) + ⟨∇F(a), δ⟩ + ½ δᵀ H δ holds exactly. About a point near the minimum nothing cancels: what is added
+//! to the minimum is a sum of squares.
+
+use crate::lanes::dot;
+use crate::least_squares::NormalEquations;
+use crate::objective::Layout;
+use faer::Mat;
+
+/// The average loss, without a penalty, in the variables of X as it is.
+pub struct Quadratic {
+    layout: Layout,
+    /// G = (2 / k) Σ s (x − m)(x − m)ᵀ / Σ s, by rows
+    gram: Vec<f64>,
+    /// m: zero where there is no intercept.
+    pub center: Vec<f64>,
+    /// a
+    pub anchor: Vec<f64>,
+    /// F(a)
+    pub value: f64,
+    /// ∇F(a)
+    pub gradient: Vec<f64>,
+    way: Vec<f64>,
+}
+
+impl Quadratic {
+    /// About `anchor`, with value and gradient there by the equations and the second moments of the targets about
+    /// `target_means`.
+    pub fn new(equations: &NormalEquations, layout: Layout, target_squares: f64, solution: &Mat<f64>) -> Self {
+        let d = layout.n_features;
+        let slope = &equations.gram * solution - &equations.right;
+        let mut gradient = vec![0.0; layout.n_parameters()];
+        let mut value = target_squares;
+        for (k, row) in layout.split_mut(&mut gradient).0.chunks_exact_mut(d).enumerate() {
+            for (j, entry) in row.iter_mut().enumerate() {
+                *entry = slope[(j, k)];
+                // −⟨r, w⟩ + ½ ⟨w, G w⟩
+                value += 0.5 * solution[(j, k)] * (slope[(j, k)] - equations.right[(j, k)]);
+            }
+        }
+        Self {
+            layout,
+            gram: (0..d * d).map(|i| equations.gram[(i / d, i % d)]).collect(),
+            center: equations.center.clone(),
+            anchor: equations.parameters(layout, solution),
+            value: value.max(0.0),
+            gradient,
+            way: vec![0.0; d],
+        }
+    }
+
+    /// Returns F and overwrites `gradient` with its gradient.
+    pub fn value_and_gradient(&mut self, parameters: &[f64], gradient: &mut [f64]) -> f64 {
+        let (layout, d, share) = (self.layout, self.layout.n_features, 2.0 / self.layout.width as f64);
+        let (coef, intercept) = layout.split(parameters);
+        let (anchor, anchor_intercept) = layout.split(&self.anchor);
+        let (slope, intercept_slope) = layout.split(&self.gradient);
+        let (coef_gradient, intercept_gradient) = layout.split_mut(gradient);
+        let mut value = self.value;
+        for k in 0..layout.width {
+            let row = k * d..(k + 1) * d;
+            for ((way, w), a) in self.way.iter_mut().zip(&coef[row.clone()]).zip(&anchor[row.clone()]) {
+                *way = w - a;
+            }
+            // The scores of the mean row move by this.
+            let shift = intercept.get(k).map_or(0.0, |b| b - anchor_intercept[k] + dot(&self.center, &self.way));
+            let coef_gradient = &mut coef_gradient[row.clone()];
+            for ((entry, at_anchor), line) in
+                coef_gradient.iter_mut().zip(&slope[row.clone()]).zip(self.gram.chunks_exact(d))
+            {
+                *entry = at_anchor + dot(line, &self.way);
+            }
+            // ½ ⟨δ, H δ + 2 ∇F(a)⟩, first without the mean row, whose share is a square of its own.
+            value += 0.5 * (dot(&self.way, coef_gradient) + dot(&self.way, &slope[row]) + share * shift * shift);
+            if let Some(b) = intercept.get(k) {
+                coef_gradient.iter_mut().zip(&self.center).for_each(|(entry, m)| *entry += share * shift * m);
+                intercept_gradient[k] = intercept_slope[k] + share * shift;
+                value += (b - anchor_intercept[k]) * intercept_slope[k];
+            }
+        }
+        value
+    }
+
+    /// The diagonal of G.
+    pub fn diagonal(&self) -> impl Iterator<Item = f64> {
+        self.gram.iter().step_by(self.layout.n_features + 1).copied()
+    }
+
+    /// The Hessian for one target, by the coefficients and the scores of the mean row.
+    pub fn hessian(&self) -> Mat<f64> {
+        let (d, share) = (self.layout.n_features, 2.0 / self.layout.width as f64);
+        let order = if self.layout.fit_intercept { d + 1 } else { d };
+        Mat::from_fn(order, order, |i, j| match (i < d, j < d) {
+            (true, true) => self.gram[i * d + j],
+            (false, false) => share,
+            _ => 0.0,
+        })
+    }
+}
