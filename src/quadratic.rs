@@ -44,7 +44,8 @@ impl Quadratic {
             gram: (0..d * d).map(|i| equations.gram[(i / d, i % d)]).collect(),
             center: equations.center.clone(),
             anchor: equations.parameters(layout, solution),
-            value: value.max(0.0),
+            // No maximum: that would hide what is not a number.
+            value: if value < 0.0 { 0.0 } else { value },
             gradient,
             way: vec![0.0; d],
         }

@@ -51,6 +51,7 @@ RUST_ROWS = [
     ["elementary"],
     ["loss", "penalty"],
     ["design"],
+    ["sample"],
     ["reduce"],
     ["pass"],
     ["moments"],
@@ -58,6 +59,9 @@ RUST_ROWS = [
     ["scaling"],
     ["hessian"],
     ["spectrum"],
+    ["statistics"],
+    ["least_squares"],
+    ["quadratic"],
     ["empirical"],
     ["state"],
     ["batches"],
@@ -70,8 +74,10 @@ RUST_ROWS = [
 BETWEEN_BACKENDS = {
     ("__init__", "array"),
     ("__init__", "rust"),
+    ("array", "least_squares"),
     ("array", "loop"),
     ("array", "objective"),
+    ("least_squares", "objective"),
     ("loop", "line_search"),
     ("objective", "spectrum"),
 }

@@ -262,7 +262,7 @@ def test_fit_says_why_its_method(backend: str) -> None:
 
 @pytest.mark.parametrize("method", [*METHODS, "auto"])
 def test_iterate_is_descend_step_by_step(backend: str, method: str) -> None:
-    options: dict[str, Any] = {"method": method, "alpha": 0.1, "n_steps": 4, "backend": backend}
+    options: dict[str, Any] = {"method": method, "alpha": 0.1, "n_steps": 4, "backend": backend, "strategy": "stream"}
     fit, steps = st.descend(X, Y, **options), list(st.iterate(X, Y, **options))
     assert [step.step for step in steps] == list(range(fit.n_steps + 1))
     assert steps[-1].coef.tobytes() == fit.coef.tobytes()

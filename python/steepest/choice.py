@@ -26,6 +26,8 @@ NEWTON_STEPS, LBFGS_STEPS = 10, 80
 FIRST_ORDER_STEPS = 100
 #: Columns whose Gram matrix, with the sums of several threads, takes a gigabyte.
 MOST_GRAM_FEATURES = 4096
+#: Entries of X that are worth it.
+FEWEST_GRAM_ENTRIES = 1 << 16
 #: Parameters whose Hessian, with the sums of several threads, takes half a gigabyte.
 MOST_NEWTON_PARAMETERS = 2048
 
@@ -89,7 +91,8 @@ def choose_strategy(problem: Problem, method: Method, given: str) -> str:
 
     For "mse" with all rows at every step. Statistics cost n d² / 2 multiplications once and d² a step; streaming costs
     a pass a step, and first-order methods are taken to make 100 steps, lbfgs 20, whatever `n_steps` says: a descent
-    that is stopped and gone on with must not change its ways. newton needs the matrix in any case.
+    that is stopped and gone on with must not change its ways. Small data streams: its steps cost next to nothing, and
+    are those of the textbook to the last bit. newton needs the matrix in any case.
     """
     known("strategy", given, STRATEGIES)
     in_batches = getattr(method, "batch_size", None) is not None
@@ -97,7 +100,9 @@ def choose_strategy(problem: Problem, method: Method, given: str) -> str:
     d = int(problem.design.shape[1])
     if given == "gram":
         if not able:
-            reason = f"method {method.name!r} uses mini-batches" if in_batches else f"loss {problem.loss.name!r} has none"
+            reason = (
+                f"method {method.name!r} uses mini-batches" if in_batches else f"loss {problem.loss.name!r} has none"
+            )
             raise InputError(f"strategy: 'gram' needs sufficient statistics of all rows; {reason}; pass 'stream'")
         if d > MOST_GRAM_FEATURES:
             raise InputError(
@@ -109,6 +114,8 @@ def choose_strategy(problem: Problem, method: Method, given: str) -> str:
         return "stream"
     if method.name == "newton":
         return "gram"
+    if _entries(problem) < FEWEST_GRAM_ENTRIES:
+        return "stream"
     steps = LBFGS_STEPS if method.name == "lbfgs" else FIRST_ORDER_STEPS
     gram = _gram_seconds(problem) + 2 * _pass_seconds(problem) + steps * 2 * problem.loss.width * d * d / DENSE_RATE
     return "gram" if gram < steps * _pass_seconds(problem) else "stream"

@@ -123,9 +123,9 @@ def descend(
     backend : {"auto", "rust", "numpy", "cupy"}
         What computes. Never replaced by another one silently.
     strategy : {"auto", "stream", "gram"}
-        How the loss is evaluated: ``"stream"`` reads X once a step; ``"gram"``, for ``"mse"``, reads it once or twice in
-        all, takes its sufficient statistics in float64, and every step then costs as if there were n_features rows. The
-        steps are the same up to rounding. ``"auto"`` decides by the shape of X and the method (`steepest.choice`).
+        How the loss is evaluated: ``"stream"`` reads X once a step; ``"gram"``, for ``"mse"``, reads it once or twice
+        in all, for its sufficient statistics in float64, and every step then costs as if there were n_features rows.
+        The steps are the same up to rounding. ``"auto"`` decides by the shape of X and the method (`steepest.choice`).
     n_threads : int ≥ 1, optional
         Default: STEEPEST_NUM_THREADS, OMP_NUM_THREADS, or all cores. The result has the same bits for any number.
     callback : callable, optional

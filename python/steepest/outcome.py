@@ -42,7 +42,7 @@ def check_outcome(engine: Backend, problem: Problem, plan: Plan, solution: Solut
     if literal and len(losses) and solution.loss > losses[0] + _rounding(problem, losses[0]):
         warnings.warn(_risen(engine, problem, plan, solution), ConvergenceWarning, stacklevel=STACK_LEVEL)
     elif plan.method.name == "newton" and (solution.condition or 0.0) > ILL_CONDITIONED:
-        warnings.warn(_ill_conditioned(solution), IllConditionedWarning, stacklevel=STACK_LEVEL)
+        warnings.warn(_ill_conditioned(solution.condition or np.inf), IllConditionedWarning, stacklevel=STACK_LEVEL)
     elif plan.tol > 0 and solution.status in ENDED_SHORT:
         warnings.warn(_not_converged(problem, plan, solution), ConvergenceWarning, stacklevel=STACK_LEVEL)
 
@@ -75,11 +75,11 @@ def _not_converged(problem: Problem, plan: Plan, solution: Solution) -> str:
     )
 
 
-def _ill_conditioned(solution: Solution) -> str:
+def _ill_conditioned(condition: float) -> str:
     found = (
         "the columns of X do not determine the coefficients: other ones fit as well"
-        if solution.condition == np.inf
-        else f"the columns of X all but determine each other: the condition number is {np.sqrt(solution.condition):.1g}"
+        if condition == np.inf
+        else f"the columns of X all but determine each other: the condition number is {np.sqrt(condition):.1g}"
     )
     return f"{found}; drop the columns that others repeat, or pass an alpha > 0"
 

@@ -6,15 +6,16 @@
 
 mod curvature;
 mod expansion;
+mod residual;
 
 use crate::design::Design;
 use crate::error::{Error, expect_length};
-use crate::hessian::{CurvatureRule, hessian};
+use crate::hessian::hessian;
 use crate::lanes::dot;
 use crate::loss::Loss;
 use crate::moments::{column_means, column_squares};
 use crate::objective::{Layout, Objective};
-use crate::pass::{Pass, ScoreRule};
+use crate::pass::Pass;
 use crate::penalty::{ElasticNet, soft_threshold};
 use crate::real::Real;
 use crate::reduce::Team;
@@ -22,6 +23,7 @@ use crate::sample::Sample;
 use crate::scaling::Scaling;
 use expansion::Expansion;
 use faer::Mat;
+use residual::Residual;
 use std::ops::Range;
 
 /// Parameters whose Hessian, with the sums of a few threads, still fits a common memory.
@@ -384,56 +386,6 @@ impl<T: Real> Objective for Empirical<'_, T> {
     fn rounding(&self, value: f64) -> f64 {
         let TargetScale { squares, steepest, sizes } = self.target_scale;
         self.precision() * (64.0 * value.abs() + 4.0 * (value.abs() * squares).sqrt().min(steepest) + 4.0 * sizes)
-    }
-}
-
-/// The rule of the objective's own pass.
-struct Residual<'a, T> {
-    loss: Loss,
-    sample: Sample<'a, T>,
-}
-
-impl<T: Real> Residual<'_, T> {
-    fn targets(&self, rows: &Range<usize>) -> &[T] {
-        let width = self.loss.target_width();
-        &self.sample.targets[rows.start * width..rows.end * width]
-    }
-
-    fn add_offsets(&self, rows: &Range<usize>, scores: &mut [T]) {
-        if let Some(offsets) = self.sample.offsets {
-            let width = self.loss.width();
-            for (score, &offset) in scores.iter_mut().zip(&offsets[rows.start * width..rows.end * width]) {
-                *score += offset;
-            }
-        }
-    }
-}
-
-impl<T: Real> ScoreRule<T> for Residual<'_, T> {
-    fn value_and_residual(&self, rows: Range<usize>, scores: &mut [T], values: &mut [T]) -> f64 {
-        self.add_offsets(&rows, scores);
-        let weights = self.sample.weights.map(|weights| &weights[rows.clone()]);
-        self.loss.value_and_residual(self.targets(&rows), weights, scores, values)
-    }
-}
-
-impl<T: Real> CurvatureRule<T> for Residual<'_, T> {
-    fn prepare(&self, rows: Range<usize>, scores: &mut [T]) {
-        self.add_offsets(&rows, scores);
-        self.loss.prepare_second_derivative(self.targets(&rows), scores);
-    }
-
-    fn is_felt(&self, (k, l): (usize, usize)) -> bool {
-        k == l || !self.loss.is_separable()
-    }
-
-    fn weights(&self, rows: Range<usize>, prepared: &[T], (k, l): (usize, usize), weights: &mut [T]) {
-        for (weight, row) in weights.iter_mut().zip(prepared.chunks_exact(self.loss.width())) {
-            *weight = self.loss.second_derivative(row, k, l);
-        }
-        if let Some(own) = self.sample.weights {
-            weights.iter_mut().zip(&own[rows]).for_each(|(weight, &own)| *weight *= own);
-        }
     }
 }
 

@@ -5,10 +5,12 @@ With NumPy it is the reference that the fast core is held to.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from steepest.backends.least_squares import LeastSquares
 from steepest.backends.loop import descend
 from steepest.backends.objective import ArrayObjective
 
@@ -59,7 +61,7 @@ class ArrayBackend:
     ) -> Solution:
         """Descend from `start`. Overflow is not warned of: it ends the descent with a status."""
         with np.errstate(all="ignore"):
-            objective = self._objective(problem)
+            objective = self._objective(problem, plan.strategy)
             held_out = None
             if validation is not None:
                 held_out = ArrayObjective(validation, self.xp)
@@ -68,10 +70,11 @@ class ArrayBackend:
             if point is None or not np.array_equal(objective.to_original(self.xp.asarray(point)), start):
                 # Other data has other variables: what was remembered in the old ones would mislead.
                 point, state = np.asarray(objective.to_scaled(self.xp.asarray(start))), {}
-            return descend(objective, held_out, plan, point, state, callback)
+            solution = descend(objective, held_out, plan, point, state, callback)
+            return replace(solution, condition=objective.condition)
 
-    def _objective(self, problem: Problem) -> ArrayObjective:
-        objective = ArrayObjective(problem, self.xp)
+    def _objective(self, problem: Problem, strategy: str = "stream") -> ArrayObjective:
+        objective = LeastSquares(problem, self.xp) if strategy == "gram" else ArrayObjective(problem, self.xp)
         if problem.precondition:
             objective.standardise()
         return objective

@@ -158,11 +158,13 @@ class NewtonSteps:
 
     def advance(self, objective: ArrayObjective, here: Point) -> tuple[Point, float] | None:
         """Return the next point and its step size; None if there is no better one."""
+        minimiser = objective.minimiser()
+        if minimiser is not None:
+            return search(objective, here, minimiser - here.parameters)
         hessian = objective.hessian(here.parameters)
         if not np.isfinite(np.diag(hessian)).all():
             return None
-        precision = float(objective.xp.finfo(objective.dtype).eps)
-        direction = _newton_direction(hessian, np.asarray(here.gradient), precision)
+        direction = _newton_direction(hessian, np.asarray(here.gradient), objective.precision)
         return search(objective, here, objective.xp.asarray(direction))
 
     def save(self) -> dict[str, Any]:

@@ -55,6 +55,8 @@ class ArrayObjective:
         self.center = xp.zeros(self.n_features, dtype=xp.float64)
         self.scale = xp.ones(self.n_features, dtype=xp.float64)
         self.target_scale = _target_scale(problem)
+        self.precision = float(xp.finfo(self.dtype).eps)
+        self.condition: float | None = None
         self.keeps_lines = False
         self.latest: tuple[Any, Any] = (None, None)
         self.held: tuple[Any, Any] = (None, None)
@@ -66,8 +68,7 @@ class ArrayObjective:
         √(ℓ · mean y²) for losses of residuals; where probabilities or counts are subtracted, their size.
         """
         squares, steepest, sizes = self.target_scale
-        eps = float(self.xp.finfo(self.dtype).eps)
-        return eps * (64 * abs(value) + 4 * min(math.sqrt(abs(value) * squares), steepest) + 4 * sizes)
+        return self.precision * (64 * abs(value) + 4 * min(math.sqrt(abs(value) * squares), steepest) + 4 * sizes)
 
     def standardise(self) -> None:
         """Become a function of variables in which columns have mean zero and, with the penalty, like curvature."""
@@ -119,13 +120,17 @@ class ArrayObjective:
     def value_and_gradient(self, parameters: Any) -> tuple[float, Any]:
         """Return the smooth part of F and its gradient at flat float64 `parameters`."""
         original = self.to_original(parameters)
-        losses, scores, sums = self._pass(original, self.loss.width, self._residual, self._blocks())
+        value, coef_gradient, intercept_gradient = self._average_loss(original)
         coef, _ = self._split(original)
         penalty, slope = self.penalty.value_and_gradient(self.xp, coef)
+        return value + float(penalty), self._pull_back(coef_gradient + slope, intercept_gradient)
+
+    def _average_loss(self, original: Any) -> tuple[float, Any, Any]:
+        """Return the average loss and its gradients at parameters of X as it is."""
+        losses, scores, sums = self._pass(original, self.loss.width, self._residual, self._blocks())
         if self.keeps_lines:
             self.latest = original, self.xp.concat(scores)
-        gradient = self._pull_back(sums[0] / self.total_weight + slope, sums[1] / self.total_weight)
-        return losses / self.total_weight + float(penalty), gradient
+        return losses / self.total_weight, sums[0] / self.total_weight, sums[1] / self.total_weight
 
     def batch_gradient(self, parameters: Any, rows: NDArray[np.int64]) -> Any:
         """Return an estimate of the smooth part's gradient from some of the rows, unbiased where drawn evenly."""
@@ -176,6 +181,10 @@ class ArrayObjective:
                 self.total_weight if weights is None else float(self.xp.sum(self.xp.astype(weights, self.xp.float64)))
             )
         return bound * rows / self.total_weight + self._penalty_curvature()
+
+    def minimiser(self) -> Any:
+        """Return where the smooth part is least, if that is known in closed form."""
+        return None
 
     def hessian(self, parameters: Any) -> NDArray[np.float64]:
         """Return the Hessian of the smooth part, in NumPy."""
