@@ -45,9 +45,35 @@ impl Line {
     }
 }
 
+/// How long a search may go on where rounding hides what values say, for gradients that need not fall at every step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Patience {
+    most: u64,
+    /// The smallest norm of a gradient so far, and the steps since.
+    pub flattest: f64,
+    pub n_since: u64,
+}
+
+impl Patience {
+    pub fn new(most: u64) -> Self {
+        Self { most, flattest: f64::INFINITY, n_since: 0 }
+    }
+
+    fn allows(&mut self, norm: f64) -> bool {
+        self.n_since = if norm < self.flattest { 0 } else { self.n_since + 1 };
+        self.flattest = self.flattest.min(norm);
+        self.n_since <= self.most
+    }
+}
+
 /// Moves `here` along `direction` to a point that satisfies the conditions; returns the step size, or None if there is
 /// no such point, and `here` stays.
-pub fn search(objective: &mut dyn Objective, here: &mut Evaluated, direction: &[f64]) -> Result<Option<f64>, Error> {
+pub fn search(
+    objective: &mut dyn Objective,
+    here: &mut Evaluated,
+    direction: &[f64],
+    patience: &mut Patience,
+) -> Result<Option<f64>, Error> {
     let slope = dot(&here.gradient, direction);
     if !(slope < 0.0 && slope.is_finite()) {
         return Ok(None);
@@ -60,19 +86,22 @@ pub fn search(objective: &mut dyn Objective, here: &mut Evaluated, direction: &[
     // Where no value can tell better from worse, gradients still can.
     let blind = -slope <= rounding;
     let norm = |point: &Evaluated| dot(&point.gradient, &point.gradient).sqrt();
-    let first = line.judge(1.0, full.value, full_slope);
-    let flatter = norm(&full) < norm(here);
-    if (blind && flatter) || (!blind && matches!(first, Verdict::Good)) {
-        *here = full;
-        return Ok(Some(1.0));
+    if blind {
+        patience.flattest = patience.flattest.min(norm(here));
     }
-    let Some(t) = on_the_line(objective, &line, &first, full_slope)? else {
-        return Ok(None);
+    let first = line.judge(1.0, full.value, full_slope);
+    let promising = matches!(first, Verdict::Good) || (blind && norm(&full) < norm(here));
+    let (point, t) = if promising {
+        (full, 1.0)
+    } else {
+        let Some(t) = on_the_line(objective, &line, &first, full_slope)? else {
+            return Ok(None);
+        };
+        (at(objective, here, direction, t)?, t)
     };
-    let chosen = at(objective, here, direction, t)?;
-    let better = if blind { norm(&chosen) < norm(here) } else { chosen.value <= here.value + rounding };
+    let better = if blind { patience.allows(norm(&point)) } else { point.value <= here.value + rounding };
     if better {
-        *here = chosen;
+        *here = point;
     }
     Ok(better.then_some(t))
 }

@@ -1,17 +1,21 @@
 use super::{Made, Method};
 use crate::error::Error;
 use crate::lanes::dot;
-use crate::line_search::search;
+use crate::line_search::{Patience, search};
 use crate::objective::Objective;
 use crate::state::State;
 use crate::step::Evaluated;
 use std::collections::VecDeque;
+
+/// Steps that gradients may take to fall, where rounding hides what values say: quasi-Newton steps are not monotone.
+const PATIENCE: u64 = 10;
 
 /// L-BFGS (Nocedal and Wright, algorithms 7.4 and 7.5): the direction −H ∇f, with H the inverse Hessian that the last
 /// moves s and changes of gradient y suggest.
 pub struct Lbfgs {
     memory: usize,
     pairs: VecDeque<Pair>,
+    patience: Patience,
 }
 
 struct Pair {
@@ -34,7 +38,7 @@ impl Pair {
 
 impl Lbfgs {
     pub fn new(memory: usize) -> Self {
-        Self { memory: memory.max(1), pairs: VecDeque::new() }
+        Self { memory: memory.max(1), pairs: VecDeque::new(), patience: Patience::new(PATIENCE) }
     }
 
     fn direction(&self, gradient: &[f64]) -> Vec<f64> {
@@ -80,7 +84,7 @@ impl Method for Lbfgs {
         let before = here.clone();
         loop {
             let direction = self.direction(&here.gradient);
-            if let Some(size) = search(objective, here, &direction)? {
+            if let Some(size) = search(objective, here, &direction, &mut self.patience)? {
                 let difference = |to: &[f64], from: &[f64]| to.iter().zip(from).map(|(to, from)| to - from).collect();
                 let pair = Pair::new(
                     difference(&here.parameters, &before.parameters),
@@ -111,10 +115,16 @@ impl Method for Lbfgs {
         let all = |of: fn(&Pair) -> &Vec<f64>| self.pairs.iter().flat_map(|pair| of(pair).iter().copied()).collect();
         state.set("moves", all(|pair| &pair.way));
         state.set("changes", all(|pair| &pair.change));
+        if self.patience.flattest.is_finite() {
+            state.set("patience", vec![self.patience.flattest, self.patience.n_since as f64]);
+        }
     }
 
     fn load(&mut self, state: &State, n_parameters: usize) -> Result<(), Error> {
         self.pairs.clear();
+        if let Some(&[flattest, n_since]) = state.get("patience") {
+            (self.patience.flattest, self.patience.n_since) = (flattest, n_since as u64);
+        }
         if let (Some(moves), Some(changes)) =
             (state.vector("moves", n_parameters)?, state.vector("changes", n_parameters)?)
         {

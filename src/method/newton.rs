@@ -1,6 +1,6 @@
 use super::{Made, Method};
 use crate::error::Error;
-use crate::line_search::search;
+use crate::line_search::{Patience, search};
 use crate::objective::Objective;
 use crate::state::State;
 use crate::step::Evaluated;
@@ -36,7 +36,7 @@ impl Method for Newton {
                 direction(hessian, &here.gradient, objective.precision())
             }
         };
-        let size = search(objective, here, &direction)?;
+        let size = search(objective, here, &direction, &mut Patience::new(0))?;
         Ok(Made { steps: u64::from(size.is_some()), size: size.unwrap_or(0.0) })
     }
 

@@ -25,6 +25,8 @@ SLOPE_LEFT = 0.9
 MOST_TRIALS = 60
 LONGEST = 1e10
 DAMPING_GROWTH = 100.0
+#: Steps of a quasi-Newton method, which is not monotone, at the end.
+PATIENCE = 10
 
 
 def evaluate(objective: ArrayObjective, parameters: Any) -> Point:
@@ -33,7 +35,21 @@ def evaluate(objective: ArrayObjective, parameters: Any) -> Point:
     return Point(parameters, value, gradient, value + objective.rough_value(parameters))
 
 
-def search(objective: ArrayObjective, here: Point, direction: Any) -> tuple[Point, float] | None:
+class Patience:
+    """How long gradients may take to fall where rounding hides what values say."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.flattest, self.n_since = math.inf, 0
+
+    def allows(self, norm: float) -> bool:
+        """Return whether to go on to a point whose gradient has this norm."""
+        self.n_since = 0 if norm < self.flattest else self.n_since + 1
+        self.flattest = min(self.flattest, norm)
+        return self.n_since <= self.most
+
+
+def search(objective: ArrayObjective, here: Point, direction: Any, patience: Patience) -> tuple[Point, float] | None:
     """Return a point along `direction` that satisfies the conditions, and the step size; None if there is none."""
     xp = objective.xp
     slope = float(xp.sum(here.gradient * direction))
@@ -55,14 +71,16 @@ def search(objective: ArrayObjective, here: Point, direction: Any) -> tuple[Poin
     # Where no value can tell better from worse, gradients still can.
     blind, steepness = -slope <= rounding, _norm(xp, here.gradient)
     verdict = judge(1.0, full.value, full_slope)
-    if _norm(xp, full.gradient) < steepness if blind else verdict == "good":
-        return full, 1.0
-    t = _on_the_line(objective, judge, slope, (verdict, full_slope))
-    if t is None:
-        return None
-    chosen = evaluate(objective, here.parameters + t * direction)
-    better = _norm(xp, chosen.gradient) < steepness if blind else chosen.value <= here.value + rounding
-    return (chosen, t) if better else None
+    if blind:
+        patience.flattest = min(patience.flattest, steepness)
+    point, t = full, 1.0
+    if not (verdict == "good" or (blind and _norm(xp, full.gradient) < steepness)):
+        found = _on_the_line(objective, judge, slope, (verdict, full_slope))
+        if found is None:
+            return None
+        point, t = evaluate(objective, here.parameters + found * direction), found
+    better = patience.allows(_norm(xp, point.gradient)) if blind else point.value <= here.value + rounding
+    return (point, t) if better else None
 
 
 def _on_the_line(
@@ -103,12 +121,13 @@ class LbfgsSteps:
     def __init__(self, memory: int) -> None:
         self.memory = memory
         self.pairs: list[tuple[Any, Any, float]] = []
+        self.patience = Patience(PATIENCE)
 
     def advance(self, objective: ArrayObjective, here: Point) -> tuple[Point, float] | None:
         """Return the next point and its step size; None if there is no better one."""
         xp = objective.xp
         while True:
-            found = search(objective, here, self._direction(xp, here.gradient))
+            found = search(objective, here, self._direction(xp, here.gradient), self.patience)
             if found is not None:
                 break
             if not self.pairs:
@@ -140,7 +159,13 @@ class LbfgsSteps:
 
     def save(self) -> dict[str, Any]:
         """Return the memory."""
+        patience = (
+            {}
+            if self.patience.flattest == math.inf
+            else {"patience": np.asarray([self.patience.flattest, self.patience.n_since])}
+        )
         return {
+            **patience,
             "moves": np.concatenate([np.asarray(way) for way, _, _ in self.pairs] or [np.empty(0)]),
             "changes": np.concatenate([np.asarray(change) for _, change, _ in self.pairs] or [np.empty(0)]),
         }
@@ -148,6 +173,8 @@ class LbfgsSteps:
     def load(self, state: dict[str, Any], objective: ArrayObjective) -> None:
         """Go on with the memory of a former descent."""
         xp, n = objective.xp, objective.n_parameters
+        if "patience" in state:
+            self.patience.flattest, self.patience.n_since = float(state["patience"][0]), int(state["patience"][1])
         moves, changes = (np.reshape(state.get(name, []), (-1, n)) for name in ("moves", "changes"))
         pairs = [(xp.asarray(way), xp.asarray(change)) for way, change in zip(moves, changes, strict=True)]
         self.pairs = [(way, change, float(xp.sum(way * change))) for way, change in pairs]
@@ -160,12 +187,12 @@ class NewtonSteps:
         """Return the next point and its step size; None if there is no better one."""
         minimiser = objective.minimiser()
         if minimiser is not None:
-            return search(objective, here, minimiser - here.parameters)
+            return search(objective, here, minimiser - here.parameters, Patience(0))
         hessian = objective.hessian(here.parameters)
         if not np.isfinite(np.diag(hessian)).all():
             return None
         direction = _newton_direction(hessian, np.asarray(here.gradient), objective.precision)
-        return search(objective, here, objective.xp.asarray(direction))
+        return search(objective, here, objective.xp.asarray(direction), Patience(0))
 
     def save(self) -> dict[str, Any]:
         """Return nothing."""
