@@ -170,16 +170,17 @@ pub fn factorise<T: Real>(
     let chunk_rows = chunk_rows(n, block_rows, 1, (2 * order + block_rows) * order * size_of::<f64>());
     let mut factors: Vec<Mat<f64>> = vec![Mat::zeros(0, order); n.div_ceil(chunk_rows).max(1)];
     let task = |i: usize, factor: &mut Mat<f64>, stop: &dyn Fn() -> bool| {
-        let mut block = vec![0.0; block_rows * order];
+        let stride = order + 1;
+        let mut block = vec![0.0; block_rows * stride];
         let chunk = i * chunk_rows..((i + 1) * chunk_rows).min(n);
         for start in chunk.clone().step_by(block_rows) {
             if stop() {
                 return;
             }
             let part = start..(start + block_rows).min(chunk.end);
-            let entries = &mut block[..part.len() * order];
+            let entries = &mut block[..part.len() * stride];
             rows.copy_centered(part.clone(), &center, entries);
-            stack(factor, &Mat::from_fn(part.len(), order, |i, j| entries[i * order + j] * scale(j)));
+            stack(factor, &Mat::from_fn(part.len(), order, |i, j| entries[i * stride + j] * scale(j)));
         }
     };
     team.ordered_reduce(rows.in_parallel(), &mut factors, task, stack)?;
@@ -205,4 +206,54 @@ fn stack(factor: &mut Mat<f64>, rows: &Mat<f64>) {
     let top = factor.nrows();
     let entry = |i: usize, j: usize| if i < top { factor[(i, j)] } else { rows[(i - top, j)] };
     *factor = Mat::from_fn(top + rows.nrows(), rows.ncols(), entry).qr().thin_R().to_owned();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::design::RowMajor;
+    use crate::sample::Sample;
+
+    /// y = Σ wⱼ xʲ on whole numbers, exactly: the worse conditioned, the more powers there are.
+    #[test]
+    fn powers_are_told_apart_by_the_rows() {
+        let coef = [3.0, -2.0, 0.5, 0.25, -0.125];
+        let (n, d) = (21, coef.len());
+        let x: Vec<f64> = (0..n * d).map(|i| ((i / d) as f64).powi((i % d) as i32 + 1)).collect();
+        let y: Vec<f64> = (0..n).map(|i| 1.0 + (0..d).map(|j| coef[j] * x[i * d + j]).sum::<f64>()).collect();
+        let design = RowMajor::new(&x, n, d).unwrap();
+        let rows =
+            Rows { design: &design, sample: Sample { targets: &y[..], weights: None, offsets: None }, n_targets: 1 };
+        let team = Team::new(1, &|| false);
+        let layout = Layout { width: 1, n_features: d, fit_intercept: true };
+        let statistics = Statistics::of(rows, &team).unwrap();
+        let equations = NormalEquations::new(&statistics, layout, 0.0);
+        let factor = equations.factor();
+        assert!(factor.condition() > 1e5);
+        let by_rows = factorise(rows, &team, statistics.weight, &equations).unwrap().unwrap();
+        assert!((by_rows.0.condition() / factor.condition()).ln().abs() < 0.1);
+        for (solution, error) in [(equations.solve(&factor), 1e-7), (by_rows.1, 1e-9)] {
+            let parameters = equations.parameters(layout, &solution);
+            for (got, exact) in parameters.iter().zip(coef.iter().chain([&1.0])) {
+                assert!((got - exact).abs() <= error * exact.abs(), "{got} for {exact}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_repeated_column_is_singular_and_a_constant_one_is_left_alone() {
+        let x: Vec<f64> = (0..30).map(|i| [(i / 3) as f64, (i / 3) as f64, 0.1][i % 3]).collect();
+        let y: Vec<f64> = (0..10).map(|i| 2.0 * i as f64 + 1.0).collect();
+        let design = RowMajor::new(&x, 10, 3).unwrap();
+        let rows =
+            Rows { design: &design, sample: Sample { targets: &y[..], weights: None, offsets: None }, n_targets: 1 };
+        let statistics = Statistics::of(rows, &Team::new(1, &|| false)).unwrap();
+        let layout = Layout { width: 1, n_features: 3, fit_intercept: true };
+        let equations = NormalEquations::new(&statistics, layout, 0.0);
+        let factor = equations.factor();
+        assert_eq!(factor.condition(), f64::INFINITY);
+        let solution = equations.solve(&factor);
+        assert!((solution[(0, 0)] + solution[(1, 0)] - 2.0).abs() < 1e-9);
+        assert_eq!(solution[(2, 0)], 0.0);
+    }
 }

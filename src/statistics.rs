@@ -5,6 +5,7 @@
 
 use crate::design::Design;
 use crate::error::Error;
+use crate::lanes::vectorized;
 use crate::pass::chunk_rows;
 use crate::real::Real;
 use crate::reduce::Team;
@@ -26,22 +27,37 @@ pub struct Statistics {
 }
 
 impl Statistics {
-    fn zero(order: usize) -> Self {
-        Self { weight: 0.0, means: vec![0.0; order], moments: vec![0.0; order * order] }
-    }
-
     /// Of all rows, in one pass.
     pub fn of<T: Real>(rows: Rows<'_, T>, team: &Team<'_>) -> Result<Self, Error> {
         let (n, order) = (rows.design.n_rows(), rows.order());
         let block_rows = BLOCK_ROWS.min(n);
-        let chunk_rows = chunk_rows(n, block_rows, 1, (order + block_rows) * order * size_of::<f64>());
-        let chunk = || Chunk { own: Self::zero(order), block: vec![0.0; block_rows * order] };
-        let mut chunks: Vec<Chunk> = (0..n.div_ceil(chunk_rows).max(1)).map(|_| chunk()).collect();
+        let chunk_rows = chunk_rows(n, block_rows, 1, (2 * order + block_rows) * order * size_of::<f64>());
+        let mut chunks: Vec<Chunk> =
+            (0..n.div_ceil(chunk_rows).max(1)).map(|_| Chunk::new(order, block_rows)).collect();
         let task = |i: usize, chunk: &mut Chunk, stop: &dyn Fn() -> bool| {
             chunk.take(&rows, i * chunk_rows..((i + 1) * chunk_rows).min(n), block_rows, stop);
         };
         team.ordered_reduce(rows.in_parallel(), &mut chunks, task, |a, b| a.own.merge(&b.own))?;
         Ok(chunks.swap_remove(0).own)
+    }
+
+    /// From moments of rows (v − center, 1), which have their sums in the last line, to moments about the mean.
+    fn recenter(&mut self, center: &[f64], extended: &[f64]) {
+        let order = self.order();
+        let sums = &extended[order * (order + 1)..][..order];
+        self.means.copy_from_slice(center);
+        if self.weight == 0.0 {
+            return;
+        }
+        for i in 0..order {
+            let line = extended[i * (order + 1)..][..=i].iter().zip(sums);
+            for (own, (about_center, sum)) in self.moments[i * order..][..=i].iter_mut().zip(line) {
+                *own = about_center - sums[i] * (sum / self.weight);
+            }
+        }
+        for (mean, sum) in self.means.iter_mut().zip(sums) {
+            *mean += sum / self.weight;
+        }
     }
 
     pub fn order(&self) -> usize {
@@ -93,45 +109,45 @@ impl<T: Real> Rows<'_, T> {
         self.design.n_rows() > 2 * BLOCK_ROWS
     }
 
-    fn weight(&self, row: usize) -> f64 {
-        self.sample.weights.map_or(1.0, |weights| weights[row].to_f64())
-    }
-
     /// The mean of some rows, to subtract before squares are summed.
     fn near(&self, rows: Range<usize>, block: &mut [f64]) -> Vec<f64> {
         let order = self.order();
-        self.copy(rows.clone(), block);
-        let (mut sums, mut n) = (vec![0.0; order], 0.0);
-        for (_, entries) in rows.zip(block.chunks_exact(order)).filter(|&(row, _)| self.weight(row) > 0.0) {
-            sums.iter_mut().zip(entries).for_each(|(sum, entry)| *sum += entry);
-            n += 1.0;
+        let total = self.copy_centered(rows.clone(), &vec![0.0; order], block);
+        let mut sums = vec![0.0; order];
+        for (row, entries) in rows.zip(block.chunks_exact(order + 1)) {
+            let root = self.sample.weights.map_or(1.0, |weights| weights[row].to_f64().sqrt());
+            sums.iter_mut().zip(entries).for_each(|(sum, entry)| *sum += root * entry);
         }
-        sums.iter_mut().for_each(|sum| *sum /= f64::max(n, 1.0));
+        if total > 0.0 {
+            sums.iter_mut().for_each(|sum| *sum /= total);
+        }
         sums
     }
 
-    fn copy(&self, rows: Range<usize>, block: &mut [f64]) {
-        let (d, order, k) = (self.design.n_features(), self.order(), self.n_targets);
-        self.design.copy_rows(rows.clone(), order, block);
-        for (row, entries) in rows.zip(block.chunks_exact_mut(order)) {
-            for (j, entry) in entries[d..].iter_mut().enumerate() {
+    /// Writes √s (v − center, 1) for some rows, each `order` + 1 long, and returns their total weight.
+    pub fn copy_centered(&self, rows: Range<usize>, center: &[f64], block: &mut [f64]) -> f64 {
+        let (d, k, stride) = (self.design.n_features(), self.n_targets, self.order() + 1);
+        self.design.copy_rows(rows.clone(), stride, block);
+        for (row, entries) in rows.clone().zip(block.chunks_exact_mut(stride)) {
+            for (j, entry) in entries[d..d + k].iter_mut().enumerate() {
                 let offset = self.sample.offsets.map_or(T::ZERO, |offsets| offsets[row * k + j]);
                 *entry = self.sample.targets[row * k + j].to_f64() - offset.to_f64();
             }
+            entries[d + k] = 1.0;
         }
-    }
-
-    /// Writes √s (v − center) for some rows, and returns their total weight.
-    pub fn copy_centered(&self, rows: Range<usize>, center: &[f64], block: &mut [f64]) -> f64 {
-        self.copy(rows.clone(), block);
-        for entries in block.chunks_exact_mut(self.order()) {
-            entries.iter_mut().zip(center).for_each(|(entry, center)| *entry -= center);
-        }
+        vectorized(
+            #[inline(always)]
+            || {
+                for entries in block.chunks_exact_mut(stride) {
+                    entries.iter_mut().zip(center).for_each(|(entry, center)| *entry -= center);
+                }
+            },
+        );
         let Some(weights) = self.sample.weights else {
             return rows.len() as f64;
         };
         let mut total = 0.0;
-        for (weight, entries) in weights[rows].iter().zip(block.chunks_exact_mut(self.order())) {
+        for (weight, entries) in weights[rows].iter().zip(block.chunks_exact_mut(stride)) {
             let weight = weight.to_f64();
             total += weight;
             let root = weight.sqrt();
@@ -145,28 +161,34 @@ impl<T: Real> Rows<'_, T> {
 struct Chunk {
     own: Statistics,
     block: Vec<f64>,
+    /// Moments of the rows with a one at their end, whose line has their sums.
+    extended: Vec<f64>,
 }
 
 impl Chunk {
+    fn new(order: usize, block_rows: usize) -> Self {
+        let stride = order + 1;
+        Self {
+            own: Statistics { weight: 0.0, means: vec![0.0; order], moments: vec![0.0; order * order] },
+            block: vec![0.0; block_rows * stride],
+            extended: vec![0.0; stride * stride],
+        }
+    }
+
     fn take<T: Real>(&mut self, all: &Rows<'_, T>, rows: Range<usize>, block_rows: usize, stop: &dyn Fn() -> bool) {
-        let order = all.order();
+        let stride = all.order() + 1;
         let first = rows.start..(rows.start + block_rows).min(rows.end);
-        let center = all.near(first.clone(), &mut self.block[..first.len() * order]);
-        let mut sums = vec![0.0; order];
+        let center = all.near(first.clone(), &mut self.block[..first.len() * stride]);
         for start in rows.clone().step_by(block_rows) {
             if stop() {
                 return;
             }
             let part = start..(start + block_rows).min(rows.end);
-            let entries = &mut self.block[..part.len() * order];
+            let entries = &mut self.block[..part.len() * stride];
             self.own.weight += all.copy_centered(part.clone(), &center, entries);
-            for (row, entries) in part.clone().zip(entries.chunks_exact(order)) {
-                let root = all.weight(row).sqrt();
-                sums.iter_mut().zip(entries).for_each(|(sum, entry)| *sum += root * entry);
-            }
-            add_products(&mut self.own.moments, entries, order);
+            add_products(&mut self.extended, entries, stride);
         }
-        self.own.recenter(&center, &sums);
+        self.own.recenter(&center, &self.extended);
     }
 }
 
@@ -178,21 +200,66 @@ fn add_products(moments: &mut [f64], rows: &[f64], order: usize) {
     matmul(moments, lower, Accum::Add, rows.transpose(), whole, rows, whole, 1.0, Par::Seq);
 }
 
-impl Statistics {
-    /// From moments about `center`, with the sums of v − center, to moments about the mean.
-    fn recenter(&mut self, center: &[f64], sums: &[f64]) {
-        let order = self.order();
-        self.means.copy_from_slice(center);
-        if self.weight == 0.0 {
-            return;
-        }
-        for i in 0..order {
-            for (moment, sum) in self.moments[i * order..][..=i].iter_mut().zip(sums) {
-                *moment -= sums[i] * (sum / self.weight);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::design::RowMajor;
+    use proptest::prelude::*;
+
+    fn statistics(x: &[f64], y: &[f64], weights: Option<&[f64]>, n_threads: usize) -> Statistics {
+        let design = RowMajor::new(x, y.len(), x.len() / y.len()).unwrap();
+        let sample = Sample { targets: y, weights, offsets: None };
+        Statistics::of(Rows { design: &design, sample, n_targets: 1 }, &Team::new(n_threads, &|| false)).unwrap()
+    }
+
+    /// Numbers in [−1, 1) about a mean, the same on every run.
+    fn waves(length: usize, mean: f64) -> Vec<f64> {
+        (0..length).map(|i| mean + (i as f64 * 0.7).sin()).collect()
+    }
+
+    proptest! {
+        /// Means and moments by their definition, however far the means are; and of two parts merged.
+        #[test]
+        fn by_definition_and_by_parts(n in 2usize..600, cut in 1usize..600, mean in -1e6f64..1e6) {
+            let (d, cut) = (3, cut.min(n - 1));
+            let (x, y, weights) = (waves(n * d, mean), waves(n, -mean), waves(n, 1.5));
+            let whole = statistics(&x, &y, Some(&weights), 2);
+            let column = |i: usize, j: usize| if j < d { x[i * d + j] } else { y[i] };
+            let total: f64 = weights.iter().sum();
+            let means: Vec<f64> =
+                (0..=d).map(|j| (0..n).map(|i| weights[i] * column(i, j)).sum::<f64>() / total).collect();
+            let mut parts = statistics(&x[..cut * d], &y[..cut], Some(&weights[..cut]), 1);
+            parts.merge(&statistics(&x[cut * d..], &y[cut..], Some(&weights[cut..]), 1));
+            for got in [&whole, &parts] {
+                prop_assert!((got.weight - total).abs() <= 1e-12 * total);
+                for i in 0..=d {
+                    prop_assert!((got.means[i] - means[i]).abs() <= 1e-14 * mean.abs().max(1.0) * n as f64);
+                    for j in 0..=i {
+                        let exact: f64 = (0..n)
+                            .map(|row| weights[row] * (column(row, i) - whole.means[i]) * (column(row, j) - whole.means[j]))
+                            .sum();
+                        prop_assert!((got.moment(i, j) - exact).abs() <= 1e-8 * total, "{} {exact}", got.moment(i, j));
+                    }
+                }
             }
         }
-        for (mean, sum) in self.means.iter_mut().zip(sums) {
-            *mean += sum / self.weight;
+    }
+
+    #[test]
+    fn rows_that_weigh_nothing_do_not_count() {
+        let (mut x, y) = (waves(20, 0.0), waves(10, 0.0));
+        let weights: Vec<f64> = (0..10).map(|i| f64::from(u8::from(i != 3))).collect();
+        let before = statistics(&x, &y, Some(&weights), 1);
+        x[6] = f64::INFINITY;
+        assert_eq!(statistics(&x, &y, Some(&weights), 1), before);
+    }
+
+    #[test]
+    fn bits_do_not_depend_on_threads() {
+        let (x, y) = (waves(30_000, 3.0), waves(10_000, 0.0));
+        let alone = statistics(&x, &y, None, 1);
+        for n_threads in [2, 3, 8] {
+            assert_eq!(statistics(&x, &y, None, n_threads), alone);
         }
     }
 }

@@ -87,9 +87,14 @@ impl<T: Real> Design<T> for RowMajor<'_, T> {
     }
 
     fn copy_rows(&self, rows: Range<usize>, stride: usize, out: &mut [f64]) {
-        for (row, out) in self.block(rows).chunks_exact(self.n_features).zip(out.chunks_exact_mut(stride)) {
-            out.iter_mut().zip(row).for_each(|(out, &x)| *out = x.to_f64());
-        }
+        vectorized(
+            #[inline(always)]
+            || {
+                for (row, out) in self.block(rows).chunks_exact(self.n_features).zip(out.chunks_exact_mut(stride)) {
+                    out.iter_mut().zip(row).for_each(|(out, &x)| *out = x.to_f64());
+                }
+            },
+        );
     }
 
     fn add_squares(&self, rows: Range<usize>, weights: &[T], center: &[T], squares: &mut [T]) {
