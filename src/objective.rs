@@ -13,6 +13,9 @@ pub trait Objective {
     /// Returns the smooth part's value and overwrites `gradient` with its gradient.
     fn value_and_gradient(&mut self, parameters: &[f64], gradient: &mut [f64]) -> Result<f64, Error>;
 
+    /// Whether there is no rough part.
+    fn is_smooth(&self) -> bool;
+
     fn rough_value(&self, parameters: &[f64]) -> f64;
 
     /// parameters ← argmin_v Σⱼ (vⱼ − pⱼ)² / 2 sizeⱼ + rough(v), where `size(j)` is the step size of parameter j.
@@ -56,6 +59,9 @@ pub trait Objective {
 
 /// ‖p − prox(p − ∇f(p))‖, the proximal gradient mapping with a step of one; the gradient's norm if nothing is rough.
 pub fn optimality(objective: &dyn Objective, parameters: &[f64], gradient: &[f64]) -> f64 {
+    if objective.is_smooth() {
+        return norm(gradient);
+    }
     let mut moved: Vec<f64> = parameters.iter().zip(gradient).map(|(p, slope)| p - slope).collect();
     objective.prox(&mut moved, &|_| 1.0);
     let unmoved = parameters.iter().zip(gradient).map(|(p, slope)| p - slope);

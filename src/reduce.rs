@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 /// How often the calling thread asks whether to stop.
 const POLL: Duration = Duration::from_millis(50);
+/// Short pieces of work between two looks at the clock.
+const SHORT_CALLS: u32 = 8;
 /// More threads than tasks would only wait.
 const MOST_THREADS: usize = 128;
 /// Enough for the block kernels, which hold nothing large on the stack.
@@ -23,6 +25,7 @@ pub struct Team<'a> {
     interrupted: &'a dyn Fn() -> bool,
     asked: Cell<Instant>,
     stopped: Cell<bool>,
+    n_short: Cell<u32>,
 }
 
 impl<'a> Team<'a> {
@@ -32,6 +35,7 @@ impl<'a> Team<'a> {
             interrupted,
             asked: Cell::new(Instant::now()),
             stopped: Cell::new(false),
+            n_short: Cell::new(0),
         }
     }
 
@@ -60,6 +64,10 @@ impl<'a> Team<'a> {
         results: &mut [P],
         task: impl Fn(usize, &mut P, &dyn Fn() -> bool),
     ) -> Result<(), Error> {
+        if let [alone] = results {
+            task(0, alone, &|| self.wants_to_stop());
+            return self.check_often();
+        }
         for (i, result) in results.iter_mut().enumerate() {
             task(i, result, &|| self.wants_to_stop());
             self.check()?;
@@ -99,8 +107,14 @@ impl<'a> Team<'a> {
         self.check()
     }
 
+    /// The same for work so short that looking at the clock would be felt: only every few times.
+    pub fn check_often(&self) -> Result<(), Error> {
+        self.n_short.set((self.n_short.get() + 1) % SHORT_CALLS);
+        if self.n_short.get() == 0 { self.check() } else { Ok(()) }
+    }
+
     /// An error if the caller wants to stop.
-    pub fn check(&self) -> Result<(), Error> {
+    fn check(&self) -> Result<(), Error> {
         if self.wants_to_stop() { Err(Error::Interrupted) } else { Ok(()) }
     }
 

@@ -176,7 +176,7 @@ def _begin(setup: Setup, start: Any) -> tuple[NDArray[np.float64], State]:
     """Return where to begin, and what to remember if that is where a descent of the same recipe ended."""
     problem = setup.problem
     if start is None:
-        return problem.flatten(np.zeros(problem.coef_shape), np.zeros(1)), {}
+        return np.zeros(problem.n_parameters), {}
     if isinstance(start, Fit):
         if (start.loss_name, _listed(start.classes)) != (problem.loss.name, _listed(problem.classes)):
             raise InputError(

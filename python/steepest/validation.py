@@ -133,6 +133,8 @@ def _rounded(name: str, array: NDArray[Any], dtype: Any) -> NDArray[Any]:
     if not finite.all():
         place = tuple(int(i) for i in np.argwhere(~finite)[0])
         raise InputError(f"{name}: expected finite numbers; {cell(name, place)} is {array[place]}")
+    if array.dtype == dtype:
+        return np.ascontiguousarray(array)
     with np.errstate(over="ignore"):
         rounded = np.ascontiguousarray(array, dtype=dtype)
         lost, spread = np.abs(rounded - array), array.std() if array.size else 0.0

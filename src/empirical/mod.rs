@@ -24,6 +24,7 @@ use crate::scaling::Scaling;
 use expansion::Expansion;
 use faer::Mat;
 use residual::Residual;
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// Parameters whose Hessian, with the sums of a few threads, still fits a common memory.
@@ -155,16 +156,18 @@ impl<'a, T: Real> Empirical<'a, T> {
         (0..self.layout.n_features).map(|j| self.scaled(self.penalty.l2, j, 2)).fold(0.0, f64::max)
     }
 
-    fn original(&self, parameters: &[f64]) -> Vec<f64> {
-        let mut original = parameters.to_vec();
-        self.to_original(&mut original);
+    fn original<'p>(&self, parameters: &'p [f64]) -> Cow<'p, [f64]> {
+        let mut original = Cow::Borrowed(parameters);
+        if let Some(scaling) = &self.scaling {
+            scaling.to_original(self.layout, original.to_mut());
+        }
         original
     }
 
     /// The average loss and its gradient in the variables of X as it is: from the rows, or from what stands for them.
     fn average_loss(&mut self, original: &[f64], gradient: &mut [f64]) -> Result<f64, Error> {
         if let Some(Expansion { quadratic, .. }) = &mut self.expansion {
-            self.team.check()?;
+            self.team.check_often()?;
             return Ok(quadratic.value_and_gradient(original, gradient));
         }
         cast_into(&mut self.cast, original);
@@ -251,20 +254,24 @@ impl<T: Real> Objective for Empirical<'_, T> {
         let (coef, _) = self.layout.split(&original);
         let penalty = self.penalty.smooth_value(coef);
         if self.keep_lines {
-            self.latest = original;
+            self.latest = original.into_owned();
         }
         Ok(value + penalty)
     }
 
+    fn is_smooth(&self) -> bool {
+        self.penalty.l1 == 0.0
+    }
+
     fn rough_value(&self, parameters: &[f64]) -> f64 {
-        if self.penalty.l1 == 0.0 {
+        if self.is_smooth() {
             return 0.0;
         }
         self.penalty.rough_value(self.layout.split(&self.original(parameters)).0)
     }
 
     fn prox(&self, parameters: &mut [f64], size: &dyn Fn(usize) -> f64) {
-        if self.penalty.l1 == 0.0 {
+        if self.is_smooth() {
             return;
         }
         let (coef, _) = self.layout.split_mut(parameters);
