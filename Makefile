@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 VENV := .venv
+BENCH := .venv-bench
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
 
@@ -40,8 +41,21 @@ format: build  ## Format all code.
 	$(BIN)/ruff format python tests benches
 	$(BIN)/ruff check --fix --select I python tests benches
 
-bench: build  ## Measure the block pass against the memory's bandwidth and NumPy, in one run.
-	$(BIN)/python benches/pass.py
+bench: $(BENCH)/built  ## Measure against every peer, side by side; writes docs/benchmarks.md. QUICK=1 for a tenth.
+	$(BENCH)/bin/python benches/run.py $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
+
+$(BENCH)/created: benches/requirements.txt
+	$(PYTHON) -m venv --clear $(BENCH)
+	while read -r package; do \
+	    case "$$package" in ''|'#'*) continue ;; esac; \
+	    $(BENCH)/bin/python -m pip install --quiet "$$package" || echo "$$package cannot be installed here"; \
+	done < benches/requirements.txt
+	touch $@
+
+$(BENCH)/built: $(BENCH)/created $(VENV)/built $(shell find python -name '*.py')
+	$(BIN)/maturin build --release --locked --interpreter $(BIN)/python --out $(BENCH)/wheels
+	$(BENCH)/bin/python -m pip install --quiet --force-reinstall --no-deps $(BENCH)/wheels/*.whl
+	touch $@
 
 build: $(VENV)/built  ## Build the extension into .venv, with all that the other targets need.
 
@@ -56,4 +70,4 @@ $(VENV)/built: $(VENV)/created pyproject.toml $(RUST_SOURCES)
 	touch $@
 
 clean:  ## Remove the environment and everything built.
-	rm -rf $(VENV) target
+	rm -rf $(VENV) $(BENCH) target

@@ -1,27 +1,32 @@
 """The block pass against the machine's read bandwidth and NumPy's two products, all in one run.
 
-Usage: python benches/pass.py [--quick]
+Usage: python benches/pass.py [--quick]; prints Markdown.
 
-Every time is the best of several alternating rounds, so that a slow moment hits all alike. Gigabytes are those of X.
+One value and gradient against the time of only reading X, and of NumPy's two products. Every time is the best of
+several alternating rounds, so that a slow moment hits all alike. Gigabytes are those of X.
 """
 
 from __future__ import annotations
 
-import argparse
+import sys
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-import steepest as st
 from steepest import _steepest
 from steepest.backends import thread_count
 from steepest.problem import make_problem
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-SHAPES = [(4_000_000, 32), (1_000_000, 128), (200_000, 784)]
+#: Columns of X, its type and order, and the least share of the read bandwidth that is asked for.
+SHAPES: list[tuple[int, Any, str, float]] = [
+    *((d, dtype, "C", 0.8) for d in (4, 16) for dtype in (np.float32, np.float64)),
+    *((d, dtype, "C", 0.9) for d in (32, 128, 784) for dtype in (np.float32, np.float64)),
+    *((4096, dtype, "C", 0.8) for dtype in (np.float32, np.float64)),
+    *((d, np.float32, "F", 0.7) for d in (16, 128)),
+]
+BYTES = 400_000_000
 ROUNDS = 7
 
 
@@ -63,51 +68,25 @@ def tasks(n: int, d: int, dtype: Any, order: str) -> dict[str, Callable[[], obje
     }
 
 
-def first_lesson(rounds: int) -> str:
-    """Return a line on 1000 steps on 100 points with the loss of every step, against the plain NumPy loop."""
-    generator = np.random.default_rng(0)
-    x = generator.normal(size=100)
-    y = 2 * x + 1 + 0.5 * generator.normal(size=100)
-
-    def loop() -> list[float]:
-        w = b = 0.0
-        losses = []
-        for _ in range(1000):
-            residual = w * x + b - y
-            losses.append((residual @ residual) / 100)
-            w, b = w - 0.02 * (residual @ x) / 100, b - 0.02 * residual.sum() / 100
-        return losses
-
-    runs = {"steepest": lambda: st.descend(x, y, learning_rate=0.01, n_steps=1000), "numpy": loop}
-    seconds = best_seconds(runs, 10 * rounds)
-    return (
-        f"1000 steps on 100×1 with history: {seconds['steepest'] * 1e3:.2f} ms, "
-        f"NumPy loop {seconds['numpy'] * 1e3:.2f} ms, {seconds['numpy'] / seconds['steepest']:.0f}x"
-    )
-
-
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a tenth of the rows, fewer rounds")
-    quick = parser.parse_args().quick
-    print(f"{thread_count(None)} threads, {_steepest.instruction_set()}, NumPy {np.__version__}")
-    print(f"{'X':>24} {'read':>9} {'mse':>14} {'log_loss':>14} {'numpy mse':>10} {'mse/numpy':>10}")
-    cases = [(n, d, np.float32, "C") for n, d in SHAPES]
-    cases += [(500_000, 128, np.float64, "C"), (1_000_000, 128, np.float32, "F")]
-    for n, d, dtype, order in cases:
-        n_rows = n // 10 if quick else n
-        seconds = best_seconds(tasks(n_rows, d, dtype, order), 3 if quick else ROUNDS)
-        gigabytes = n_rows * d * np.dtype(dtype).itemsize / 1e9
-        rate = {name: gigabytes / time for name, time in seconds.items()}
-        shape = f"{n_rows}×{d} {np.dtype(dtype).name} {order}"
+    quick = "--quick" in sys.argv
+    print("## The pass", "", __doc__.split("\n\n")[2], "", sep="\n")
+    print(
+        "| X | read | mse | log_loss | NumPy's products | mse / NumPy | asked for |",
+        "|---|---|---|---|---|---|---|",
+        sep="\n",
+    )
+    for d, dtype, order, asked in SHAPES:
+        n = (BYTES // 10 if quick else BYTES) // d // np.dtype(dtype).itemsize
+        seconds = best_seconds(tasks(n, d, dtype, order), 3 if quick else ROUNDS)
+        rate = {name: n * d * np.dtype(dtype).itemsize / 1e9 / time for name, time in seconds.items()}
+        shares = " | ".join(f"{rate[name]:.1f} GB/s, {rate[name] / rate['read']:.0%}" for name in ("mse", "log_loss"))
         print(
-            f"{shape:>24} {rate['read']:5.1f}GB/s"
-            + "".join(f" {rate[k]:5.1f}GB/s {rate[k] / rate['read']:4.0%}" for k in ("mse", "log_loss"))
-            + f" {rate['numpy']:6.1f}GB/s {rate['mse'] / rate['numpy']:9.2f}x",
+            f"| {n:,}×{d} {np.dtype(dtype).name} {order} | {rate['read']:.1f} GB/s | {shares} "
+            f"| {rate['numpy']:.1f} GB/s | {rate['mse'] / rate['numpy']:.2f}× | {asked:.0%}, 2× |",
             flush=True,
         )
-    print(first_lesson(3 if quick else ROUNDS))
 
 
 if __name__ == "__main__":

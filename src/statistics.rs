@@ -232,8 +232,8 @@ mod tests {
             parts.merge(&statistics(&x[cut * d..], &y[cut..], Some(&weights[cut..]), 1));
             for got in [&whole, &parts] {
                 prop_assert!((got.weight - total).abs() <= 1e-12 * total);
-                for i in 0..=d {
-                    prop_assert!((got.means[i] - means[i]).abs() <= 1e-14 * mean.abs().max(1.0) * n as f64);
+                for (i, mean_of_column) in means.iter().enumerate() {
+                    prop_assert!((got.means[i] - mean_of_column).abs() <= 1e-14 * mean.abs().max(1.0) * n as f64);
                     for j in 0..=i {
                         let exact: f64 = (0..n)
                             .map(|row| weights[row] * (column(row, i) - whole.means[i]) * (column(row, j) - whole.means[j]))

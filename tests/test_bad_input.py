@@ -240,7 +240,7 @@ TOGETHER: list[tuple[str, dict[str, Any], str]] = [
     ("y", {"loss": "poisson", "y": Y - 1}, "y: expected counts ≥ 0 for loss 'poisson'; y[0] is -1.0"),
     ("y", {"loss": "poisson", "y": without(Y, NAN, 2)}, "y: expected finite numbers; y[2] is nan"),
     ("y", {"loss": "poisson", "y": TWO}, "y: expected shape (6,); got (6, 2)"),
-    ("strategy", {"loss": "huber", "strategy": "gram"}, "strategy: 'gram' needs sufficient statistics of all rows; loss"),
+    ("strategy", {"loss": "huber", "strategy": "gram"}, "strategy: 'gram' needs sufficient statistics of all rows;"),
     ("strategy", {"method": "sgd", "strategy": "gram"}, "statistics of all rows; method 'sgd' uses mini-batches; pass"),
     ("y", {"loss": "huber", "y": TWO}, "y: expected shape (6,); got (6, 2)"),
     ("y", {"loss": "huber", "y": list("abcdef")}, "y: expected numbers; got dtype <U1"),
