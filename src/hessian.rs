@@ -42,7 +42,10 @@ pub fn hessian<T: Real>(
     let pairs: Vec<(usize, usize)> =
         (0..width).flat_map(|k| (0..=k).map(move |l| (k, l))).filter(|&pair| rule.is_felt(pair)).collect();
     let block_rows = design.block_rows(width).min(n);
-    let chunk_rows = chunk_rows(n, block_rows, width, pairs.len() * order * order * size_of::<f64>());
+    let bytes = pairs.len() * order * order * size_of::<f64>();
+    // A row adds the products of its entries, and of the one that is appended, two by two.
+    let row_entries = design.n_entries().div_ceil(n.max(1)) + 1;
+    let chunk_rows = chunk_rows(n, block_rows, width, bytes, n * row_entries * row_entries / (order * order));
     let chunk = || Chunk {
         grams: vec![vec![0.0; order * order]; pairs.len()],
         scores: vec![T::ZERO; block_rows * width],

@@ -16,6 +16,8 @@ const MOST_CHUNKS: usize = 128;
 const FEW_CHUNKS: usize = 8;
 /// All chunks' partial sums together stay below this.
 const PARTIAL_SUM_BYTES: usize = 32 << 20;
+/// Additions to each partial sum of a chunk, on average, that outweigh clearing it and merging it.
+const ADDITIONS_PER_SUM: usize = 16;
 /// Entries of X below which waking other threads costs more than it saves.
 const FEWEST_PARALLEL_ENTRIES: usize = 1 << 15;
 /// Entries of a mini-batch that make a task of their own.
@@ -86,7 +88,8 @@ impl<'a, T: Real> Pass<'a, T> {
     pub fn new(design: &'a dyn Design<T>, width: usize) -> Self {
         let (n, d) = (design.n_rows(), design.n_features());
         let block_rows = design.block_rows(width);
-        let chunk_rows = chunk_rows(n, block_rows, width, width * d * (size_of::<f64>() + size_of::<T>()));
+        let bytes = width * d * (size_of::<f64>() + size_of::<T>());
+        let chunk_rows = chunk_rows(n, block_rows, width, bytes, design.n_entries() / d.max(1));
         let room = block_rows.min(n);
         let chunk = || Chunk {
             sums: Sums::new(width, d),
@@ -203,11 +206,12 @@ fn worth_waking(n_entries: usize) -> bool {
     n_entries >= FEWEST_PARALLEL_ENTRIES
 }
 
-/// Rows of a task whose partial sums take `bytes`, in whole blocks.
-pub fn chunk_rows(n_rows: usize, block_rows: usize, width: usize, bytes: usize) -> usize {
+/// Rows of a task whose partial sums take `bytes`, in whole blocks; all rows together add `additions` terms to a sum.
+pub fn chunk_rows(n_rows: usize, block_rows: usize, width: usize, bytes: usize, additions: usize) -> usize {
     // Where one gradient is large, a few chunks all the same, as long as they stay smaller than X.
     let few_chunks = FEW_CHUNKS.min(n_rows / (4 * width));
-    let most_chunks = (PARTIAL_SUM_BYTES / bytes.max(1)).clamp(few_chunks.max(1), MOST_CHUNKS);
+    let affordable = (PARTIAL_SUM_BYTES / bytes.max(1)).min(additions / ADDITIONS_PER_SUM);
+    let most_chunks = affordable.clamp(few_chunks.max(1), MOST_CHUNKS);
     n_rows.div_ceil(block_rows).div_ceil(most_chunks).max(1) * block_rows
 }
 

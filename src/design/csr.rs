@@ -5,26 +5,43 @@ use crate::error::Error;
 use crate::real::Real;
 use std::ops::Range;
 
-const BLOCK_BYTES: usize = 64 << 10;
+const BLOCK_BYTES: usize = 128 << 10;
 const MOST_BLOCK_ROWS: usize = 4096;
 /// Entries for each column before sums are added to those in `f64`, which costs one sweep over the columns.
 const FLUSH_ENTRIES: usize = 4;
+/// The same where the data is `f64` itself, so that its sums gain nothing but a little from shorter ones.
+const FLUSH_ENTRIES_DOUBLE: usize = 64;
 
 /// The two integer types of indices.
 pub trait Index: Copy + Send + Sync + 'static {
     /// None if it is negative.
     fn position(self) -> Option<usize>;
+
+    /// The position of an index that is not negative, without asking whether it is.
+    fn column(self) -> usize;
 }
 
 impl Index for i32 {
+    #[inline(always)]
     fn position(self) -> Option<usize> {
         usize::try_from(self).ok()
+    }
+
+    #[inline(always)]
+    fn column(self) -> usize {
+        self as u32 as usize
     }
 }
 
 impl Index for i64 {
+    #[inline(always)]
     fn position(self) -> Option<usize> {
         usize::try_from(self).ok()
+    }
+
+    #[inline(always)]
+    fn column(self) -> usize {
+        self as usize
     }
 }
 
@@ -71,11 +88,29 @@ impl<'a, T: Real, I: Index> Csr<'a, T, I> {
             .any(|row| self.row(row - 1).any(|(column, _)| std::mem::replace(&mut last_seen[column], row) == row))
     }
 
+    /// ⟨row `i`, coef⟩.
+    #[inline(always)]
+    fn dot(&self, i: usize, coef: &[T]) -> T {
+        let mut sum = T::ZERO;
+        for (column, value) in self.row(i) {
+            sum += value * coef[column];
+        }
+        sum
+    }
+
+    /// gradient ← gradient + residual · row `i`.
+    #[inline(always)]
+    fn add_row(&self, i: usize, residual: T, gradient: &mut [T]) {
+        for (column, value) in self.row(i) {
+            gradient[column] += residual * value;
+        }
+    }
+
     /// The columns and values of row `i`.
     #[inline(always)]
     fn row(&self, i: usize) -> impl Iterator<Item = (usize, T)> + Clone + '_ {
         let entries = self.indptr[i]..self.indptr[i + 1];
-        let columns = self.indices[entries.clone()].iter().map(|index| index.position().unwrap_or(usize::MAX));
+        let columns = self.indices[entries.clone()].iter().map(|index| index.column());
         columns.zip(self.data[entries].iter().copied())
     }
 }
@@ -111,30 +146,37 @@ impl<T: Real, I: Index> Design<T> for Csr<'_, T, I> {
     }
 
     fn flush_rows(&self) -> usize {
-        let entries = FLUSH_ENTRIES * self.n_features;
+        let per_column = if T::PRECISION > f64::EPSILON { FLUSH_ENTRIES } else { FLUSH_ENTRIES_DOUBLE };
+        let entries = per_column * self.n_features;
         (entries.saturating_mul(self.n_rows()) / self.n_entries().max(1)).max(FLUSH_ROWS)
     }
 
     fn add_scores(&self, rows: Range<usize>, coef: &[T], scores: &mut [T]) {
         let width = scores.len() / rows.len();
+        if width == 1 {
+            for (i, score) in rows.zip(scores) {
+                *score += self.dot(i, coef);
+            }
+            return;
+        }
         for (i, scores) in rows.zip(scores.chunks_exact_mut(width)) {
             for (score, coef) in scores.iter_mut().zip(coef.chunks_exact(self.n_features)) {
-                let mut sum = T::ZERO;
-                for (column, value) in self.row(i) {
-                    sum += value * coef[column];
-                }
-                *score += sum;
+                *score += self.dot(i, coef);
             }
         }
     }
 
     fn add_gradient(&self, rows: Range<usize>, residual: &[T], gradient: &mut [T]) {
         let width = residual.len() / rows.len();
+        if width == 1 {
+            for (i, &residual) in rows.zip(residual) {
+                self.add_row(i, residual, gradient);
+            }
+            return;
+        }
         for (i, residual) in rows.zip(residual.chunks_exact(width)) {
             for (&residual, gradient) in residual.iter().zip(gradient.chunks_exact_mut(self.n_features)) {
-                for (column, value) in self.row(i) {
-                    gradient[column] += residual * value;
-                }
+                self.add_row(i, residual, gradient);
             }
         }
     }
