@@ -3,7 +3,7 @@
 use crate::design::Design;
 use crate::error::Error;
 use crate::objective::Layout;
-use crate::pass::{chunk_rows, fill_rows};
+use crate::pass::{arranged, chunk_rows, fill_rows};
 use crate::real::Real;
 use crate::reduce::Team;
 use faer::Mat;
@@ -53,6 +53,7 @@ pub fn hessian<T: Real>(
     };
     let mut chunks: Vec<Chunk<T>> = (0..n.div_ceil(chunk_rows).max(1)).map(|_| chunk()).collect();
     let (coef, intercept) = layout.split(parameters);
+    let coef = &arranged(design, coef);
     let task = |i: usize, chunk: &mut Chunk<T>, stop: &dyn Fn() -> bool| {
         let rows = i * chunk_rows..((i + 1) * chunk_rows).min(n);
         for start in rows.clone().step_by(block_rows) {
