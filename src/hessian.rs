@@ -3,7 +3,7 @@
 use crate::design::Design;
 use crate::error::Error;
 use crate::objective::Layout;
-use crate::pass::{chunk_rows, fill_rows};
+use crate::pass::{arranged, chunk_rows, fill_rows};
 use crate::real::Real;
 use crate::reduce::Team;
 use faer::Mat;
@@ -42,7 +42,10 @@ pub fn hessian<T: Real>(
     let pairs: Vec<(usize, usize)> =
         (0..width).flat_map(|k| (0..=k).map(move |l| (k, l))).filter(|&pair| rule.is_felt(pair)).collect();
     let block_rows = design.block_rows(width).min(n);
-    let chunk_rows = chunk_rows(n, block_rows, width, pairs.len() * order * order * size_of::<f64>());
+    let bytes = pairs.len() * order * order * size_of::<f64>();
+    // A row adds the products of its entries, and of the one that is appended, two by two.
+    let row_entries = design.n_entries().div_ceil(n.max(1)) + 1;
+    let chunk_rows = chunk_rows(n, block_rows, width, bytes, n * row_entries * row_entries / (order * order));
     let chunk = || Chunk {
         grams: vec![vec![0.0; order * order]; pairs.len()],
         scores: vec![T::ZERO; block_rows * width],
@@ -50,6 +53,7 @@ pub fn hessian<T: Real>(
     };
     let mut chunks: Vec<Chunk<T>> = (0..n.div_ceil(chunk_rows).max(1)).map(|_| chunk()).collect();
     let (coef, intercept) = layout.split(parameters);
+    let coef = &arranged(design, coef);
     let task = |i: usize, chunk: &mut Chunk<T>, stop: &dyn Fn() -> bool| {
         let rows = i * chunk_rows..((i + 1) * chunk_rows).min(n);
         for start in rows.clone().step_by(block_rows) {

@@ -47,9 +47,11 @@ pub fn column_squares<T: Real>(
 ) -> Result<Vec<f64>, Error> {
     let (n, d) = (design.n_rows(), design.n_features());
     let center: Vec<T> = center.iter().map(|&center| T::from_f64(center)).collect();
-    let rows_at_once = design.flush_rows().min(n);
+    let bytes = d * (size_of::<f64>() + size_of::<T>());
+    let block_rows = design.block_rows(1).min(n);
+    let chunk_rows = chunk_rows(n, block_rows, 1, bytes, design.n_entries() / d.max(1));
+    let rows_at_once = design.flush_rows().min(chunk_rows);
     let ones = vec![T::ONE; if weights.is_none() { rows_at_once } else { 0 }];
-    let chunk_rows = chunk_rows(n, rows_at_once, 1, d * (size_of::<f64>() + size_of::<T>()));
     let chunk = || Chunk { sums: vec![0.0; d], part: vec![T::ZERO; d] };
     let mut chunks: Vec<Chunk<T>> = (0..n.div_ceil(chunk_rows).max(1)).map(|_| chunk()).collect();
     let task = |i: usize, chunk: &mut Chunk<T>, stop: &dyn Fn() -> bool| {

@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::lanes::{add_scaled, dot, sum, vectorized};
 use crate::real::Real;
 use crate::reduce::Team;
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// Most chunks: enough for any number of cores to share evenly.
@@ -16,6 +17,8 @@ const MOST_CHUNKS: usize = 128;
 const FEW_CHUNKS: usize = 8;
 /// All chunks' partial sums together stay below this.
 const PARTIAL_SUM_BYTES: usize = 32 << 20;
+/// Additions to each partial sum of a chunk, on average, that outweigh clearing it and merging it.
+const ADDITIONS_PER_SUM: usize = 16;
 /// Entries of X below which waking other threads costs more than it saves.
 const FEWEST_PARALLEL_ENTRIES: usize = 1 << 15;
 /// Entries of a mini-batch that make a task of their own.
@@ -86,7 +89,8 @@ impl<'a, T: Real> Pass<'a, T> {
     pub fn new(design: &'a dyn Design<T>, width: usize) -> Self {
         let (n, d) = (design.n_rows(), design.n_features());
         let block_rows = design.block_rows(width);
-        let chunk_rows = chunk_rows(n, block_rows, width, width * d * (size_of::<f64>() + size_of::<T>()));
+        let bytes = width * d * (size_of::<f64>() + size_of::<T>());
+        let chunk_rows = chunk_rows(n, block_rows, width, bytes, design.n_entries() / d.max(1));
         let room = block_rows.min(n);
         let chunk = || Chunk {
             sums: Sums::new(width, d),
@@ -137,6 +141,7 @@ impl<'a, T: Real> Pass<'a, T> {
         keep: bool,
     ) -> Result<&Sums, Error> {
         let (chunk_rows, n_rows) = (self.chunk_rows, self.design.n_rows());
+        let coef = &arranged(self.design, coef);
         let point = Point { design: self.design, rule, coef, intercept, block_rows: self.block_rows, keep };
         let task = |i: usize, chunk: &mut Chunk<T>, stop: &dyn Fn() -> bool| {
             let rows = i * chunk_rows..((i + 1) * chunk_rows).min(n_rows);
@@ -162,6 +167,7 @@ impl<'a, T: Real> Pass<'a, T> {
         let most_tasks = (entries / BATCH_TASK_ENTRIES).clamp(1, self.chunks.len());
         let per_task = ranges.len().div_ceil(most_tasks).max(1);
         let n_tasks = ranges.len().div_ceil(per_task).max(1);
+        let coef = &arranged(self.design, coef);
         let point = Point { design: self.design, rule, coef, intercept, block_rows: self.block_rows, keep: false };
         let task = |i: usize, chunk: &mut Chunk<T>, stop: &dyn Fn() -> bool| {
             chunk.run(&point, &ranges[i * per_task..((i + 1) * per_task).min(ranges.len())], stop);
@@ -203,12 +209,22 @@ fn worth_waking(n_entries: usize) -> bool {
     n_entries >= FEWEST_PARALLEL_ENTRIES
 }
 
-/// Rows of a task whose partial sums take `bytes`, in whole blocks.
-pub fn chunk_rows(n_rows: usize, block_rows: usize, width: usize, bytes: usize) -> usize {
+/// Rows of a task whose partial sums take `bytes`, in whole blocks; all rows together add `additions` terms to a sum.
+pub fn chunk_rows(n_rows: usize, block_rows: usize, width: usize, bytes: usize, additions: usize) -> usize {
     // Where one gradient is large, a few chunks all the same, as long as they stay smaller than X.
     let few_chunks = FEW_CHUNKS.min(n_rows / (4 * width));
-    let most_chunks = (PARTIAL_SUM_BYTES / bytes.max(1)).clamp(few_chunks.max(1), MOST_CHUNKS);
+    let affordable = (PARTIAL_SUM_BYTES / bytes.max(1)).min(additions / ADDITIONS_PER_SUM);
+    let most_chunks = affordable.clamp(few_chunks.max(1), MOST_CHUNKS);
     n_rows.div_ceil(block_rows).div_ceil(most_chunks).max(1) * block_rows
+}
+
+/// `coef`, width × d, in the order that the design reads.
+pub fn arranged<'a, T: Real>(design: &dyn Design<T>, coef: &'a [T]) -> Cow<'a, [T]> {
+    let d = design.n_features();
+    if !design.by_features() || coef.len() == d {
+        return Cow::Borrowed(coef);
+    }
+    Cow::Owned((0..d).flat_map(|j| coef[j..].iter().step_by(d).copied()).collect())
 }
 
 /// What all chunks of one pass share.
@@ -228,7 +244,7 @@ impl<T: Real> Chunk<T> {
             self.latest.clear();
         }
         let width = self.sums.intercept_gradient.len();
-        let flush_rows = point.design.flush_rows();
+        let (flush_rows, by_features) = (point.design.flush_rows(), point.design.by_features());
         let mut unflushed = 0;
         for rows in ranges {
             for start in rows.clone().step_by(point.block_rows) {
@@ -249,12 +265,12 @@ impl<T: Real> Chunk<T> {
                 point.design.add_gradient(block, scores, &mut self.coef_gradient);
                 unflushed += n_rows;
                 if unflushed >= flush_rows {
-                    self.flush();
+                    self.flush(by_features);
                     unflushed = 0;
                 }
             }
         }
-        self.flush();
+        self.flush(by_features);
     }
 
     fn along(&mut self, rule: &dyn ScoreRule<T>, rows: Range<usize>, block_rows: usize, t: T) {
@@ -277,11 +293,21 @@ impl<T: Real> Chunk<T> {
         }
     }
 
-    fn flush(&mut self) {
-        for (sum, part) in self.sums.coef_gradient.iter_mut().zip(&mut self.coef_gradient) {
-            *sum += part.to_f64();
-            *part = T::ZERO;
+    fn flush(&mut self, by_features: bool) {
+        let (sums, width) = (&mut self.sums.coef_gradient, self.sums.intercept_gradient.len());
+        if by_features && width > 1 {
+            let d = sums.len() / width;
+            for (j, parts) in self.coef_gradient.chunks_exact(width).enumerate() {
+                for (sum, part) in sums[j..].iter_mut().step_by(d).zip(parts) {
+                    *sum += part.to_f64();
+                }
+            }
+        } else {
+            for (sum, part) in sums.iter_mut().zip(&self.coef_gradient) {
+                *sum += part.to_f64();
+            }
         }
+        self.coef_gradient.fill(T::ZERO);
     }
 }
 

@@ -2,29 +2,47 @@
 
 use super::{Design, FLUSH_ROWS};
 use crate::error::Error;
+use crate::lanes::vectorized;
 use crate::real::Real;
 use std::ops::Range;
 
-const BLOCK_BYTES: usize = 64 << 10;
+const BLOCK_BYTES: usize = 128 << 10;
 const MOST_BLOCK_ROWS: usize = 4096;
 /// Entries for each column before sums are added to those in `f64`, which costs one sweep over the columns.
 const FLUSH_ENTRIES: usize = 4;
+/// The same where the data is `f64` itself, so that its sums gain nothing but a little from shorter ones.
+const FLUSH_ENTRIES_DOUBLE: usize = 64;
 
 /// The two integer types of indices.
-pub trait Index: Copy + Send + Sync + 'static {
+pub trait Index: Copy + PartialOrd + Send + Sync + 'static {
     /// None if it is negative.
     fn position(self) -> Option<usize>;
+
+    /// The position of an index that is not negative, without asking whether it is.
+    fn column(self) -> usize;
 }
 
 impl Index for i32 {
+    #[inline(always)]
     fn position(self) -> Option<usize> {
         usize::try_from(self).ok()
+    }
+
+    #[inline(always)]
+    fn column(self) -> usize {
+        self as u32 as usize
     }
 }
 
 impl Index for i64 {
+    #[inline(always)]
     fn position(self) -> Option<usize> {
         usize::try_from(self).ok()
+    }
+
+    #[inline(always)]
+    fn column(self) -> usize {
+        self as usize
     }
 }
 
@@ -34,8 +52,8 @@ pub struct Csr<'a, T, I> {
     indices: &'a [I],
     data: &'a [T],
     n_features: usize,
-    /// Whether some row names a column twice.
-    has_repeats: bool,
+    /// Whether the columns of every row rise, none of them twice.
+    is_sorted: bool,
 }
 
 impl<'a, T: Real, I: Index> Csr<'a, T, I> {
@@ -56,31 +74,95 @@ impl<'a, T: Real, I: Index> Csr<'a, T, I> {
         if positions.last() != Some(&data.len()) {
             return Err(broken(format!("indptr must end at the number of entries, {}", data.len())));
         }
+        let mut csr = Self { indptr: positions, indices, data, n_features, is_sorted: true };
+        // Where columns rise, the first and the last tell about all of them.
+        csr.is_sorted = (0..csr.indptr.len() - 1).all(|i| csr.rises(i));
         let is_column = |index: &I| index.position().is_some_and(|column| column < n_features);
-        if let Some(entry) = indices.iter().position(|index| !is_column(index)) {
+        if !csr.is_sorted
+            && let Some(entry) = indices.iter().position(|index| !is_column(index))
+        {
             return Err(broken(format!("indices[{entry}] is not a column; there are {n_features}")));
         }
-        let mut csr = Self { indptr: positions, indices, data, n_features, has_repeats: false };
-        csr.has_repeats = csr.find_repeats();
         Ok(csr)
     }
 
-    fn find_repeats(&self) -> bool {
-        let mut last_seen = vec![0; self.n_features];
-        (1..self.indptr.len())
-            .any(|row| self.row(row - 1).any(|(column, _)| std::mem::replace(&mut last_seen[column], row) == row))
+    /// Whether the indices of row `i` are columns that rise.
+    fn rises(&self, i: usize) -> bool {
+        let row = &self.indices[self.indptr[i]..self.indptr[i + 1]];
+        let ([first, ..], [.., last]) = (row, row) else {
+            return true;
+        };
+        // All pairs, without an early end, so that it becomes vector code.
+        let rising = row.iter().zip(&row[1..]).fold(true, |rising, (index, next)| rising & (index < next));
+        rising && first.position().is_some() && last.position().is_some_and(|column| column < self.n_features)
+    }
+
+    /// ⟨row `i`, coef⟩.
+    #[inline(always)]
+    fn dot(&self, i: usize, coef: &[T]) -> T {
+        let mut sum = T::ZERO;
+        for (column, value) in self.row(i) {
+            sum += value * coef[column];
+        }
+        sum
+    }
+
+    /// scores ← scores + row `i` · coef from score column `first` on, with coef d × width: as many as were added.
+    #[inline(always)]
+    fn add_some_scores<const K: usize>(&self, i: usize, coef: &[T], first: usize, scores: &mut [T]) -> usize {
+        let width = scores.len();
+        let mut sums = [T::ZERO; K];
+        for (column, value) in self.row(i) {
+            for (sum, &coef) in sums.iter_mut().zip(&coef[column * width + first..][..K]) {
+                *sum += value * coef;
+            }
+        }
+        for (score, sum) in scores[first..].iter_mut().zip(sums) {
+            *score += sum;
+        }
+        K
+    }
+
+    /// The same for the gradient: gradient ← gradient + row `i`ᵀ · residual, with gradient d × width.
+    #[inline(always)]
+    fn add_some_slopes<const K: usize>(&self, i: usize, residual: &[T], first: usize, gradient: &mut [T]) -> usize {
+        let width = residual.len();
+        let residual: [T; K] = std::array::from_fn(|k| residual[first + k]);
+        for (column, value) in self.row(i) {
+            for (slope, residual) in gradient[column * width + first..][..K].iter_mut().zip(residual) {
+                *slope += residual * value;
+            }
+        }
+        K
+    }
+
+    /// The columns of row `i` in rising order, none of them twice, and their values.
+    fn copy_row(&self, i: usize, entries: &mut Vec<(usize, T)>) {
+        entries.clear();
+        entries.extend(self.row(i));
+        if !self.is_sorted {
+            merge(entries);
+        }
+    }
+
+    /// gradient ← gradient + residual · row `i`.
+    #[inline(always)]
+    fn add_row(&self, i: usize, residual: T, gradient: &mut [T]) {
+        for (column, value) in self.row(i) {
+            gradient[column] += residual * value;
+        }
     }
 
     /// The columns and values of row `i`.
     #[inline(always)]
     fn row(&self, i: usize) -> impl Iterator<Item = (usize, T)> + Clone + '_ {
         let entries = self.indptr[i]..self.indptr[i + 1];
-        let columns = self.indices[entries.clone()].iter().map(|index| index.position().unwrap_or(usize::MAX));
+        let columns = self.indices[entries.clone()].iter().map(|index| index.column());
         columns.zip(self.data[entries].iter().copied())
     }
 }
 
-/// Adds up the entries of each column.
+/// Sorts the entries of a row, and adds up those of each column.
 fn merge<T: Real>(entries: &mut Vec<(usize, T)>) {
     entries.sort_by_key(|&(column, _)| column);
     entries.dedup_by(|next, kept| {
@@ -111,43 +193,81 @@ impl<T: Real, I: Index> Design<T> for Csr<'_, T, I> {
     }
 
     fn flush_rows(&self) -> usize {
-        let entries = FLUSH_ENTRIES * self.n_features;
+        let per_column = if T::PRECISION > f64::EPSILON { FLUSH_ENTRIES } else { FLUSH_ENTRIES_DOUBLE };
+        let entries = per_column * self.n_features;
         (entries.saturating_mul(self.n_rows()) / self.n_entries().max(1)).max(FLUSH_ROWS)
+    }
+
+    fn by_features(&self) -> bool {
+        true
     }
 
     fn add_scores(&self, rows: Range<usize>, coef: &[T], scores: &mut [T]) {
         let width = scores.len() / rows.len();
-        for (i, scores) in rows.zip(scores.chunks_exact_mut(width)) {
-            for (score, coef) in scores.iter_mut().zip(coef.chunks_exact(self.n_features)) {
-                let mut sum = T::ZERO;
-                for (column, value) in self.row(i) {
-                    sum += value * coef[column];
-                }
-                *score += sum;
+        if width == 1 {
+            for (i, score) in rows.zip(scores) {
+                *score += self.dot(i, coef);
             }
+            return;
         }
+        vectorized(
+            #[inline(always)]
+            || {
+                for (i, scores) in rows.zip(scores.chunks_exact_mut(width)) {
+                    let mut first = 0;
+                    while first < width {
+                        first += match width - first {
+                            1 => self.add_some_scores::<1>(i, coef, first, scores),
+                            2 => self.add_some_scores::<2>(i, coef, first, scores),
+                            3 => self.add_some_scores::<3>(i, coef, first, scores),
+                            4..=7 => self.add_some_scores::<4>(i, coef, first, scores),
+                            _ => self.add_some_scores::<8>(i, coef, first, scores),
+                        };
+                    }
+                }
+            },
+        );
     }
 
     fn add_gradient(&self, rows: Range<usize>, residual: &[T], gradient: &mut [T]) {
         let width = residual.len() / rows.len();
-        for (i, residual) in rows.zip(residual.chunks_exact(width)) {
-            for (&residual, gradient) in residual.iter().zip(gradient.chunks_exact_mut(self.n_features)) {
-                for (column, value) in self.row(i) {
-                    gradient[column] += residual * value;
-                }
+        if width == 1 {
+            for (i, &residual) in rows.zip(residual) {
+                self.add_row(i, residual, gradient);
             }
+            return;
         }
+        vectorized(
+            #[inline(always)]
+            || {
+                for (i, residual) in rows.zip(residual.chunks_exact(width)) {
+                    let mut first = 0;
+                    while first < width {
+                        first += match width - first {
+                            1 => self.add_some_slopes::<1>(i, residual, first, gradient),
+                            2 => self.add_some_slopes::<2>(i, residual, first, gradient),
+                            3 => self.add_some_slopes::<3>(i, residual, first, gradient),
+                            4..=7 => self.add_some_slopes::<4>(i, residual, first, gradient),
+                            _ => self.add_some_slopes::<8>(i, residual, first, gradient),
+                        };
+                    }
+                }
+            },
+        );
     }
 
     fn add_gram(&self, rows: Range<usize>, weights: &[T], gram: &mut [f64]) {
         let order = self.n_features + 1;
-        let one = (self.n_features, T::ONE);
+        let mut entries: Vec<(usize, T)> = Vec::new();
         for (i, &weight) in rows.zip(weights) {
-            for (j, left) in self.row(i).chain([one]) {
+            self.copy_row(i, &mut entries);
+            entries.push((self.n_features, T::ONE));
+            for (place, &(j, left)) in entries.iter().enumerate() {
                 let line = &mut gram[j * order..][..=j];
-                // All pairs, also (k, j) beside (j, k): where a column stands twice, both are below the diagonal.
-                for (k, right) in self.row(i).chain([one]).filter(|&(k, _)| k <= j) {
-                    line[k] += weight.to_f64() * left.to_f64() * right.to_f64();
+                let weighted = weight.to_f64() * left.to_f64();
+                // The columns rise: up to here they are those below the diagonal.
+                for &(k, right) in &entries[..=place] {
+                    line[k] += weighted * right.to_f64();
                 }
             }
         }
@@ -173,11 +293,7 @@ impl<T: Real, I: Index> Design<T> for Csr<'_, T, I> {
         }
         let mut entries: Vec<(usize, T)> = Vec::new();
         for (i, &weight) in rows.zip(weights) {
-            entries.clear();
-            entries.extend(self.row(i));
-            if self.has_repeats {
-                merge(&mut entries);
-            }
+            self.copy_row(i, &mut entries);
             for &(column, value) in &entries {
                 let center = center[column];
                 squares[column] += weight * value * (value - center - center);
@@ -203,7 +319,7 @@ mod tests {
     proptest! {
         /// The same numbers as a dense matrix, exactly.
         #[test]
-        fn equals_dense((d, rows) in rows(), width in 1usize..4, seed in 0usize..100) {
+        fn equals_dense((d, rows) in rows(), width in 1usize..13, seed in 0usize..100) {
             let n = rows.len();
             let mut dense = vec![0.0f64; n * d];
             let (mut indptr, mut indices, mut data) = (vec![0i32], Vec::new(), Vec::new());
@@ -221,10 +337,14 @@ mod tests {
             let (coef, residual): (Vec<f64>, Vec<f64>) =
                 ((0..width * d).map(wave).collect(), (0..width * n).map(wave).collect());
             let all = |design: &dyn Design<f64>| {
+                let place = |k: usize, j: usize| if design.by_features() { j * width + k } else { k * d + j };
+                let mut arranged = vec![0.0; width * d];
+                (0..width * d).for_each(|i| arranged[place(i / d, i % d)] = coef[i]);
                 let mut scores = vec![1.0; n * width];
-                design.add_scores(0..n, &coef, &mut scores);
-                let mut gradient = vec![1.0; d * width];
-                design.add_gradient(0..n, &residual, &mut gradient);
+                design.add_scores(0..n, &arranged, &mut scores);
+                let mut slopes = vec![1.0; d * width];
+                design.add_gradient(0..n, &residual, &mut slopes);
+                let gradient: Vec<f64> = (0..width * d).map(|i| slopes[place(i / d, i % d)]).collect();
                 let mut gram = vec![1.0; (d + 1) * (d + 1)];
                 design.add_gram(0..n, &residual[..n], &mut gram);
                 let lower: Vec<f64> = (0..=d).flat_map(|j| gram[j * (d + 1)..][..=j].to_vec()).collect();

@@ -31,6 +31,12 @@ pub trait Design<T: Real>: Sync {
         self.n_rows().saturating_mul(self.n_features())
     }
 
+    /// Whether the next two verbs hold coefficients and gradients by features, d × width instead of width × d: what an
+    /// entry of X meets then stands side by side.
+    fn by_features(&self) -> bool {
+        false
+    }
+
     /// scores ← scores + X[rows] · coefᵀ, with coef width × d and scores rows × width.
     fn add_scores(&self, rows: Range<usize>, coef: &[T], scores: &mut [T]);
 
