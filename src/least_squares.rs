@@ -167,7 +167,7 @@ pub fn factorise<T: Real>(
     let scale = |j: usize| unit / equations.scales.get(j).copied().unwrap_or(1.0);
     let center = [&equations.center[..], &equations.target_means[..]].concat();
     let block_rows = (QR_ROWS * order).min(n);
-    let chunk_rows = chunk_rows(n, block_rows, 1, (2 * order + block_rows) * order * size_of::<f64>());
+    let chunk_rows = chunk_rows(n, block_rows, 1, (2 * order + block_rows) * order * size_of::<f64>(), n);
     let mut factors: Vec<Mat<f64>> = vec![Mat::zeros(0, order); n.div_ceil(chunk_rows).max(1)];
     let task = |i: usize, factor: &mut Mat<f64>, stop: &dyn Fn() -> bool| {
         let stride = order + 1;

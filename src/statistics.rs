@@ -31,7 +31,7 @@ impl Statistics {
     pub fn of<T: Real>(rows: Rows<'_, T>, team: &Team<'_>) -> Result<Self, Error> {
         let (n, order) = (rows.design.n_rows(), rows.order());
         let block_rows = BLOCK_ROWS.min(n);
-        let chunk_rows = chunk_rows(n, block_rows, 1, (2 * order + block_rows) * order * size_of::<f64>());
+        let chunk_rows = chunk_rows(n, block_rows, 1, (2 * order + block_rows) * order * size_of::<f64>(), n);
         let mut chunks: Vec<Chunk> =
             (0..n.div_ceil(chunk_rows).max(1)).map(|_| Chunk::new(order, block_rows)).collect();
         let task = |i: usize, chunk: &mut Chunk, stop: &dyn Fn() -> bool| {
