@@ -151,8 +151,8 @@ impl<T: Real> Rows<'_, T> {
             let weight = weight.to_f64();
             total += weight;
             let root = weight.sqrt();
-            // Chosen, not multiplied: what weighs nothing may be beyond the range of numbers.
-            entries.iter_mut().for_each(|entry| *entry = if weight > 0.0 { root * *entry } else { 0.0 });
+            // Also by zero: what weighs nothing may be huge, but not a hole.
+            entries.iter_mut().for_each(|entry| *entry *= root);
         }
         total
     }

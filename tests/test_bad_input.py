@@ -218,8 +218,8 @@ DESCEND: list[tuple[str, Any, str]] = [
     ("start", (np.zeros(2), np.zeros(2)), "start: intercept: expected 1 numbers; got shape (2,)"),
     ("start", ([0.0, NAN], 0.0), "start: coef and intercept: expected finite numbers"),
     ("start", (np.zeros(2), INF), "start: coef and intercept: expected finite numbers"),
-    ("strategy", "streem", "strategy: expected one of auto, stream, gram; got 'streem'; did you mean 'stream'?"),
-    ("strategy", None, "strategy: expected one of auto, stream, gram; got None"),
+    ("strategy", "streem", "strategy: expected one of auto, gram, stream; got 'streem'; did you mean 'stream'?"),
+    ("strategy", None, "strategy: expected one of auto, gram, stream; got None"),
     ("callback", 3, "callback: expected a callable or None; got 3"),
     ("callback", "print", "callback: expected a callable or None; got 'print'"),
     ("progress", "no", "progress: expected True or False; got 'no'"),
@@ -240,8 +240,6 @@ TOGETHER: list[tuple[str, dict[str, Any], str]] = [
     ("y", {"loss": "poisson", "y": Y - 1}, "y: expected counts ≥ 0 for loss 'poisson'; y[0] is -1.0"),
     ("y", {"loss": "poisson", "y": without(Y, NAN, 2)}, "y: expected finite numbers; y[2] is nan"),
     ("y", {"loss": "poisson", "y": TWO}, "y: expected shape (6,); got (6, 2)"),
-    ("strategy", {"loss": "huber", "strategy": "gram"}, "strategy: 'gram' needs sufficient statistics of all rows;"),
-    ("strategy", {"method": "sgd", "strategy": "gram"}, "statistics of all rows; method 'sgd' uses mini-batches; pass"),
     ("y", {"loss": "huber", "y": TWO}, "y: expected shape (6,); got (6, 2)"),
     ("y", {"loss": "huber", "y": list("abcdef")}, "y: expected numbers; got dtype <U1"),
     ("y", {"loss": st.Huber(2.0), "y": without(Y, INF, 1)}, "y: expected finite numbers; y[1] is inf"),
@@ -278,6 +276,8 @@ TOGETHER: list[tuple[str, dict[str, Any], str]] = [
 ]
 #: The same, for options that only `descend` has.
 TOGETHER_DESCEND: list[tuple[str, dict[str, Any], str]] = [
+    ("strategy", {"loss": "huber", "strategy": "gram"}, "strategy: 'gram' needs sufficient statistics of all rows;"),
+    ("strategy", {"method": "sgd", "strategy": "gram"}, "statistics of all rows; method 'sgd' uses mini-batches; pass"),
     *(
         ("l1_ratio", {"method": method, "alpha": 1.0, "l1_ratio": 0.5}, message)
         for method in ("lbfgs", "newton", st.Lbfgs(memory=3))

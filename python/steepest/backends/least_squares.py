@@ -46,15 +46,16 @@ class LeastSquares(ArrayObjective):
         self.anchor_gradient = residual.T @ rows
 
     def _rows_in_double(self, problem: Problem) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """Return X, y less the offset, by columns, and √s, less the rows that weigh nothing."""
+        """Return X, y less the offset, by columns, and √s; rows that weigh nothing are zero, or not numbers."""
         design = self.design.toarray() if hasattr(self.design, "toarray") else np.asarray(self.design)
         targets = np.asarray(problem.targets, np.float64)
         if problem.offset is not None:
             targets = targets - problem.offset
         weight = np.ones(len(design)) if problem.sample_weight is None else problem.sample_weight.astype(np.float64)
-        counts = weight > 0
-        columns = np.reshape(targets, (len(design), -1))
-        return design[counts].astype(np.float64), columns[counts], np.sqrt(weight[counts])
+        rows, columns = design.astype(np.float64), np.reshape(targets, (len(design), -1))
+        counts = (weight > 0)[:, None]
+        rows, columns = (np.where(counts, part, part - part) for part in (rows, columns))
+        return rows, columns, np.sqrt(weight)
 
     def _solve(self, rows: NDArray[np.float64], targets: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the coefficients by targets where the penalised F is least, and set `condition`."""
@@ -78,6 +79,9 @@ class LeastSquares(ArrayObjective):
         else:
             solution = np.linalg.lstsq(scaled, right, rcond=d * self.precision)[0]
         return np.asarray(solution / scale[:, None])
+
+    def _column_moments(self) -> tuple[Any, Any]:
+        return self.xp.asarray(self.mean), self.xp.asarray(np.diag(self.moment) / self.share)
 
     def _average_loss(self, original: Any) -> tuple[float, Any, Any]:
         if self.keeps_lines:

@@ -73,19 +73,26 @@ class ArrayObjective:
     def standardise(self) -> None:
         """Become a function of variables in which columns have mean zero and, with the penalty, like curvature."""
         xp = self.xp
-        total, first, second = 0.0, self.center, self.center
-        if self.fit_intercept:
-            for rows, weights in self._weighted_blocks(self.weights):
-                first = first + xp.astype(weights @ self.design[rows, :], xp.float64)
-                total += float(xp.sum(xp.astype(weights, xp.float64)))
-            self.center = first / total
-        second = self._squares(self.weights) / self.total_weight + self.penalty.l2 / (self.loss.curvature or 1.0)
+        self.center, squares = self._column_moments()
+        second = squares + self.penalty.l2 / (self.loss.curvature or 1.0)
         deviation, size = xp.sqrt(second), xp.abs(self.center)
         tiny = float(xp.finfo(xp.float64).smallest_normal)
         # Below this share of the mean, a deviation is only rounding.
         negligible = NEGLIGIBLE * float(xp.finfo(self.dtype).eps) * size
         varies = (deviation > negligible) & (deviation >= tiny)
         self.scale = xp.where(varies, deviation, xp.where(size >= tiny, size, xp.ones_like(size)))
+
+    def _column_moments(self) -> tuple[Any, Any]:
+        """Return the columns' means, zero where no intercept could take them up, and mean squares about them."""
+        xp = self.xp
+        center = self.center
+        if self.fit_intercept:
+            total = 0.0
+            for rows, weights in self._weighted_blocks(self.weights):
+                center = center + xp.astype(weights @ self.design[rows, :], xp.float64)
+                total += float(xp.sum(xp.astype(weights, xp.float64)))
+            center = center / total
+        return center, self._squares(self.weights, center) / self.total_weight
 
     def same_variables(self, other: ArrayObjective) -> None:
         """Become a function of the variables of `other`."""
@@ -175,7 +182,7 @@ class ArrayObjective:
             # Where the descent leads, eᶻ is about y.
             there = self.targets if self.weights is None else self.targets * self.weights
             weights = self.xp.maximum(weights, there)
-        rows = float(self.xp.sum(self._squares(weights) / self.scale**2))
+        rows = float(self.xp.sum(self._squares(weights, self.center) / self.scale**2))
         if self.fit_intercept:
             rows += (
                 self.total_weight if weights is None else float(self.xp.sum(self.xp.astype(weights, self.xp.float64)))
@@ -323,11 +330,11 @@ class ArrayObjective:
     def _penalty_curvature(self) -> float:
         return float(np.max(self.penalty.curvature / np.asarray(self.scale) ** 2))
 
-    def _squares(self, weights: Any) -> Any:
+    def _squares(self, weights: Any, center: Any) -> Any:
         """Return Σ weights (x − center)² for each column."""
         xp = self.xp
         sums = xp.zeros(self.n_features, dtype=xp.float64)
-        center = xp.astype(self.center, self.dtype)
+        center = xp.astype(center, self.dtype)
         for rows, block_weights in self._weighted_blocks(weights):
             block = self.design[rows, :]
             if hasattr(block, "toarray"):
