@@ -8,8 +8,6 @@ use pulp::Simd;
 
 /// Sums that run side by side, to hide the latency of an addition.
 const ACCUMULATORS: usize = 4;
-/// Rows that one sweep over the gradient adds, to load and store the gradient once for all of them.
-const ROWS: usize = 8;
 
 /// Runs `kernel` compiled for the best instruction set of this processor.
 #[inline(always)]
@@ -61,15 +59,6 @@ pub fn dot_with_simd<S: Simd, T: Real>(simd: S, a: &[T], b: &[T]) -> T {
     dot_on(simd, a, b)
 }
 
-/// sums[i] ← sums[i] + ⟨rows[i, ·], coef⟩, rows of length `coef.len()` one after the other.
-#[pulp::with_simd(add_row_dots = pulp::Arch::new())]
-#[inline(always)]
-pub fn add_row_dots_with_simd<S: Simd, T: Real>(simd: S, sums: &mut [T], rows: &[T], coef: &[T]) {
-    for (sum, row) in sums.iter_mut().zip(rows.chunks_exact(coef.len())) {
-        *sum += dot_on(simd, row, coef);
-    }
-}
-
 /// Σ aᵢ.
 #[pulp::with_simd(sum = pulp::Arch::new())]
 #[inline(always)]
@@ -97,27 +86,6 @@ pub fn add_scaled<T: Real>(y: &mut [T], scale: T, x: &[T]) {
     }
 }
 
-/// gradient ← gradient + Σ_row residual[row] · rows[row, ·], rows of length `gradient.len()` one after the other.
-#[inline(always)]
-pub fn add_rows<T: Real>(gradient: &mut [T], residual: &[T], rows: &[T]) {
-    let d = gradient.len();
-    let mut residuals = residual.chunks_exact(ROWS);
-    let mut groups = rows.chunks_exact(ROWS * d);
-    for (r, group) in residuals.by_ref().zip(groups.by_ref()) {
-        let row = |k: usize| &group[k * d..][..d];
-        let (x0, x1, x2, x3) = (row(0), row(1), row(2), row(3));
-        let (x4, x5, x6, x7) = (row(4), row(5), row(6), row(7));
-        for j in 0..d {
-            let first = (r[0] * x0[j] + r[1] * x1[j]) + (r[2] * x2[j] + r[3] * x3[j]);
-            let second = (r[4] * x4[j] + r[5] * x5[j]) + (r[6] * x6[j] + r[7] * x7[j]);
-            gradient[j] += first + second;
-        }
-    }
-    for (&r, row) in residuals.remainder().iter().zip(groups.remainder().chunks_exact(d)) {
-        add_scaled(gradient, r, row);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,18 +102,6 @@ mod tests {
             let twice: Vec<f32> = a.iter().map(|x| 2.0 * x).collect();
             prop_assert_eq!(sum(&a), a.iter().sum::<f32>());
             prop_assert_eq!(dot(&a, &twice), a.iter().map(|x| 2.0 * x * x).sum::<f32>());
-        }
-
-        #[test]
-        fn rows_add_up((n, d, values) in (0usize..30, 1usize..40).prop_flat_map(
-            |(n, d)| (Just(n), Just(d), integers(n * d + n)))) {
-            let (rows, residual) = values.split_at(n * d);
-            let mut got = vec![1.0; d];
-            vectorized(|| add_rows(&mut got, residual, rows));
-            for (j, got) in got.into_iter().enumerate() {
-                let exact: f32 = (0..n).map(|i| residual[i] * rows[i * d + j]).sum();
-                prop_assert_eq!(got, 1.0 + exact);
-            }
         }
     }
 }

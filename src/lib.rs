@@ -7,6 +7,7 @@
 //! | [`real`] | the scalar types, `f32` and `f64` |
 //! | [`error`] | what can go wrong |
 //! | [`lanes`] | vector kernels, and the choice of instruction set |
+//! | [`lines`] | the two products of a gradient, on lines of a matrix |
 //! | [`elementary`] | exponential and logarithm for whole blocks |
 //! | [`loss`], [`penalty`] | ℓ(y, z) and its derivative; functions of the coefficients |
 //! | [`design`] | the data matrix: two verbs |
@@ -28,6 +29,7 @@
 //! | [`stopping`] | when to end, and how it ended |
 //! | [`descend`] | the one loop |
 //! | `python` | the binding (the only module that names pyo3 and numpy), behind the feature `python` |
+
 #![deny(unsafe_code)]
 
 pub mod real;
@@ -35,6 +37,8 @@ pub mod real;
 pub mod error;
 
 pub mod lanes;
+
+pub mod lines;
 
 pub mod elementary;
 

@@ -51,10 +51,14 @@ pub trait Real:
     /// One register of these on the instruction set `S`, and what a reduction needs of it.
     type Vector<S: Simd>: Copy;
     fn zeros<S: Simd>(simd: S) -> Self::Vector<S>;
+    fn splat<S: Simd>(simd: S, value: Self) -> Self::Vector<S>;
     /// `slice` as whole registers, and what is left over.
     fn whole<S: Simd>(slice: &[Self]) -> (&[Self::Vector<S>], &[Self]);
+    fn whole_mut<S: Simd>(slice: &mut [Self]) -> (&mut [Self::Vector<S>], &mut [Self]);
     /// What is left over as one register, padded with zeros.
     fn partial<S: Simd>(simd: S, slice: &[Self]) -> Self::Vector<S>;
+    /// Its inverse: writes as many entries as `slice` has.
+    fn store_partial<S: Simd>(simd: S, slice: &mut [Self], values: Self::Vector<S>);
     fn add_lanes<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
     /// a · b + c, fused where the instruction set can.
     fn multiply_add<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>, c: Self::Vector<S>) -> Self::Vector<S>;
@@ -109,13 +113,28 @@ impl Real for f32 {
     }
 
     #[inline(always)]
+    fn splat<S: Simd>(simd: S, value: f32) -> S::f32s {
+        simd.splat_f32s(value)
+    }
+
+    #[inline(always)]
     fn whole<S: Simd>(slice: &[f32]) -> (&[S::f32s], &[f32]) {
         S::as_simd_f32s(slice)
     }
 
     #[inline(always)]
+    fn whole_mut<S: Simd>(slice: &mut [f32]) -> (&mut [S::f32s], &mut [f32]) {
+        S::as_mut_simd_f32s(slice)
+    }
+
+    #[inline(always)]
     fn partial<S: Simd>(simd: S, slice: &[f32]) -> S::f32s {
         simd.partial_load_f32s(slice)
+    }
+
+    #[inline(always)]
+    fn store_partial<S: Simd>(simd: S, slice: &mut [f32], values: S::f32s) {
+        simd.partial_store_f32s(slice, values);
     }
 
     #[inline(always)]
@@ -185,13 +204,28 @@ impl Real for f64 {
     }
 
     #[inline(always)]
+    fn splat<S: Simd>(simd: S, value: f64) -> S::f64s {
+        simd.splat_f64s(value)
+    }
+
+    #[inline(always)]
     fn whole<S: Simd>(slice: &[f64]) -> (&[S::f64s], &[f64]) {
         S::as_simd_f64s(slice)
     }
 
     #[inline(always)]
+    fn whole_mut<S: Simd>(slice: &mut [f64]) -> (&mut [S::f64s], &mut [f64]) {
+        S::as_mut_simd_f64s(slice)
+    }
+
+    #[inline(always)]
     fn partial<S: Simd>(simd: S, slice: &[f64]) -> S::f64s {
         simd.partial_load_f64s(slice)
+    }
+
+    #[inline(always)]
+    fn store_partial<S: Simd>(simd: S, slice: &mut [f64], values: S::f64s) {
+        simd.partial_store_f64s(slice, values);
     }
 
     #[inline(always)]

@@ -48,6 +48,7 @@ RUST_ROWS = [
     ["real"],
     ["error"],
     ["lanes"],
+    ["lines"],
     ["elementary"],
     ["loss", "penalty"],
     ["design"],
@@ -91,7 +92,7 @@ RUST_HOMES = {
     "rayon": {"reduce.rs"},
     "pyo3": {"python/mod.rs", "python/problem.rs"},
     "numpy": {"python/mod.rs", "python/problem.rs"},
-    "pulp": {"lanes.rs", "real.rs"},
+    "pulp": {"lanes.rs", "lines/mod.rs", "real.rs"},
     "unsafe": set[str](),
 }
 MOST_LINES = 420

@@ -2,14 +2,15 @@
 
 use super::Design;
 use crate::error::{Error, expect_length};
-use crate::lanes::{add_row_dots, add_rows, add_scaled, dot, vectorized};
+use crate::lanes::vectorized;
+use crate::lines::Lines;
 use crate::real::Real;
 use faer::linalg::matmul::triangular::{BlockStructure, matmul as triangular_matmul};
 use faer::{Accum, Mat, MatMut, MatRef, Par, linalg::matmul::matmul};
 use std::ops::Range;
 
-/// A block of this size stays in the second level of cache while it is read twice; of 32, 64 and 128 KiB the best.
-const ROW_BLOCK_BYTES: usize = 64 << 10;
+/// A block of this size stays in the second level of cache while it is read twice; of 64, 128, 256 and 512 KiB the best.
+const ROW_BLOCK_BYTES: usize = 256 << 10;
 /// Columns are read in pieces; larger blocks keep the pieces long enough for the hardware to read ahead.
 const COLUMN_BLOCK_BYTES: usize = 256 << 10;
 /// Bounds on a block's rows. Each entry of the gradient is one running sum over the rows of a row-major block, but
@@ -61,7 +62,7 @@ impl<T: Real> Design<T> for RowMajor<'_, T> {
     fn add_scores(&self, rows: Range<usize>, coef: &[T], scores: &mut [T]) {
         let (n_rows, d, block) = (rows.len(), self.n_features, self.block(rows));
         if scores.len() == n_rows {
-            add_row_dots(scores, block, coef);
+            Lines { data: block, stride: d, length: d, count: n_rows }.add_dots(coef, scores);
         } else {
             let x = MatRef::from_row_major_slice(block, n_rows, d);
             add_score_columns(x, coef, scores);
@@ -71,10 +72,7 @@ impl<T: Real> Design<T> for RowMajor<'_, T> {
     fn add_gradient(&self, rows: Range<usize>, residual: &[T], gradient: &mut [T]) {
         let (n_rows, d, block) = (rows.len(), self.n_features, self.block(rows));
         if residual.len() == n_rows {
-            vectorized(
-                #[inline(always)]
-                || add_rows(gradient, residual, block),
-            );
+            Lines { data: block, stride: d, length: d, count: n_rows }.add_weighted(residual, gradient);
         } else {
             let x = MatRef::from_row_major_slice(block, n_rows, d);
             add_gradient_rows(x, residual, gradient);
@@ -119,6 +117,11 @@ impl<'a, T: Real> ColumnMajor<'a, T> {
         Ok(Self { data, n_rows, n_features })
     }
 
+    fn columns(&self, rows: Range<usize>) -> Lines<'a, T> {
+        let data = &self.data[rows.start.min(self.data.len())..];
+        Lines { data, stride: self.n_rows, length: rows.len(), count: self.n_features }
+    }
+
     fn block(&self, rows: Range<usize>) -> MatRef<'a, T> {
         MatRef::from_column_major_slice(self.data, self.n_rows, self.n_features).subrows(rows.start, rows.len())
     }
@@ -139,14 +142,7 @@ impl<T: Real> Design<T> for ColumnMajor<'_, T> {
 
     fn add_scores(&self, rows: Range<usize>, coef: &[T], scores: &mut [T]) {
         if scores.len() == rows.len() {
-            vectorized(
-                #[inline(always)]
-                || {
-                    for (column, &weight) in self.data.chunks_exact(self.n_rows).zip(coef) {
-                        add_scaled(scores, weight, &column[rows.clone()]);
-                    }
-                },
-            );
+            self.columns(rows).add_weighted(coef, scores);
         } else {
             add_score_columns(self.block(rows), coef, scores);
         }
@@ -154,9 +150,7 @@ impl<T: Real> Design<T> for ColumnMajor<'_, T> {
 
     fn add_gradient(&self, rows: Range<usize>, residual: &[T], gradient: &mut [T]) {
         if residual.len() == rows.len() {
-            for (column, slope) in self.data.chunks_exact(self.n_rows).zip(gradient) {
-                *slope += dot(&column[rows.clone()], residual);
-            }
+            self.columns(rows).add_dots(residual, gradient);
         } else {
             add_gradient_rows(self.block(rows), residual, gradient);
         }

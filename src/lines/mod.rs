@@ -1,0 +1,191 @@
+//! The two products of a gradient, on lines of a matrix: rows in C order, columns in Fortran order.
+//!
+//! The scores of rows in C order are the products of each line with the coefficients, and so are the slopes of columns
+//! in Fortran order with the residual. The other product is in both cases a sum of lines. Several lines are read at a
+//! time: the vector that all of them meet is loaded once for them, and additions do not wait for one another.
+
+mod narrow;
+
+use crate::lanes::vectorized;
+use crate::real::Real;
+use narrow::{MOST_NARROW, MOST_NARROW_BYTES, add_narrow_dots, add_narrow_lines};
+use pulp::Simd;
+
+/// Lines that meet the vector together: as many sums as hide the latency of an addition.
+const DOTS_AT_ONCE: usize = 4;
+/// Lines below this length meet the vector one after the other.
+const SHORT_BYTES: usize = 1024;
+/// Lines that one sweep over the sum adds, to load and store the sum once for all of them.
+const LINES_AT_ONCE: usize = 8;
+
+/// Lines of `length` entries, each `stride` after the one before.
+#[derive(Clone, Copy)]
+pub struct Lines<'a, T> {
+    pub data: &'a [T],
+    pub stride: usize,
+    pub length: usize,
+    pub count: usize,
+}
+
+impl<'a, T: Real> Lines<'a, T> {
+    #[inline(always)]
+    fn line(self, i: usize) -> &'a [T] {
+        &self.data[i * self.stride..][..self.length]
+    }
+
+    fn are_narrow(self) -> bool {
+        let bytes = self.length * size_of::<T>();
+        self.length <= MOST_NARROW && bytes <= MOST_NARROW_BYTES && self.stride == self.length
+    }
+
+    /// sums[i] ← sums[i] + ⟨line i, vector⟩
+    pub fn add_dots(self, vector: &[T], sums: &mut [T]) {
+        if self.are_narrow() {
+            vectorized(
+                #[inline(always)]
+                || add_narrow_dots(self.data, vector, sums),
+            );
+        } else {
+            add_wide_dots(self, vector, sums);
+        }
+    }
+
+    /// sum ← sum + Σᵢ weights[i] · line i
+    pub fn add_weighted(self, weights: &[T], sum: &mut [T]) {
+        if self.are_narrow() {
+            vectorized(
+                #[inline(always)]
+                || add_narrow_lines(self.data, weights, sum),
+            );
+        } else {
+            add_wide_lines(self, weights, sum);
+        }
+    }
+}
+
+#[pulp::with_simd(add_wide_dots = pulp::Arch::new())]
+#[inline(always)]
+fn add_wide_dots_with_simd<S: Simd, T: Real>(simd: S, lines: Lines<'_, T>, vector: &[T], sums: &mut [T]) {
+    // Short lines in their order, as the processor foresees it when it reads ahead.
+    let n_together = if lines.length * size_of::<T>() < SHORT_BYTES { 0 } else { lines.count };
+    let (together, _) = sums[..n_together].as_chunks_mut::<DOTS_AT_ONCE>();
+    let mut next = 0;
+    for sums in together {
+        let found = products(simd, [0, 1, 2, 3].map(|k| lines.line(next + k)), vector);
+        for (sum, found) in sums.iter_mut().zip(found) {
+            *sum += T::total(simd, found);
+        }
+        next += DOTS_AT_ONCE;
+    }
+    for sum in &mut sums[next..lines.count] {
+        let [found] = products(simd, [lines.line(next)], vector);
+        *sum += T::total(simd, found);
+        next += 1;
+    }
+}
+
+/// ⟨line, vector⟩ for each line, spread over the lanes of a register.
+#[inline(always)]
+fn products<S: Simd, T: Real, const N: usize>(simd: S, lines: [&[T]; N], vector: &[T]) -> [T::Vector<S>; N] {
+    let (whole, rest) = T::whole::<S>(vector);
+    let lines = lines.map(|line| T::whole::<S>(line));
+    let mut sums = [T::zeros(simd); N];
+    let count = whole.len();
+    let bodies = lines.map(|(body, _)| &body[..count]);
+    for j in 0..count {
+        for k in 0..N {
+            sums[k] = T::multiply_add(simd, bodies[k][j], whole[j], sums[k]);
+        }
+    }
+    if !rest.is_empty() {
+        let rest = T::partial(simd, rest);
+        for k in 0..N {
+            sums[k] = T::multiply_add(simd, T::partial(simd, lines[k].1), rest, sums[k]);
+        }
+    }
+    sums
+}
+
+#[pulp::with_simd(add_wide_lines = pulp::Arch::new())]
+#[inline(always)]
+fn add_wide_lines_with_simd<S: Simd, T: Real>(simd: S, lines: Lines<'_, T>, weights: &[T], sum: &mut [T]) {
+    let (groups, rest) = weights[..lines.count].as_chunks::<LINES_AT_ONCE>();
+    for (group, weights) in groups.iter().enumerate() {
+        let line = |k: usize| lines.line(group * LINES_AT_ONCE + k);
+        add_scaled_lines(simd, [0, 1, 2, 3, 4, 5, 6, 7].map(line), *weights, sum);
+    }
+    for (k, &weight) in rest.iter().enumerate() {
+        add_scaled_lines(simd, [lines.line(groups.len() * LINES_AT_ONCE + k)], [weight], sum);
+    }
+}
+
+/// sum ← sum + Σ weightₖ · lineₖ
+#[inline(always)]
+fn add_scaled_lines<S: Simd, T: Real, const N: usize>(simd: S, lines: [&[T]; N], weights: [T; N], sum: &mut [T]) {
+    let weights = weights.map(|weight| T::splat(simd, weight));
+    let (whole, rest) = T::whole_mut::<S>(sum);
+    let lines = lines.map(|line| T::whole::<S>(line));
+    let count = whole.len();
+    let bodies = lines.map(|(body, _)| &body[..count]);
+    for j in 0..count {
+        let added = combine::<S, T, N>(simd, weights, bodies.map(|body| body[j]));
+        whole[j] = T::add_lanes(simd, whole[j], added);
+    }
+    if !rest.is_empty() {
+        let added = combine::<S, T, N>(simd, weights, lines.map(|(_, rest)| T::partial(simd, rest)));
+        let own = T::partial(simd, rest);
+        T::store_partial(simd, rest, T::add_lanes(simd, own, added));
+    }
+}
+
+/// Σ weightₖ · vₖ, in two chains and apart from the sum that it is added to, so that sweeps need not wait for another.
+#[inline(always)]
+fn combine<S: Simd, T: Real, const N: usize>(
+    simd: S,
+    weights: [T::Vector<S>; N],
+    vectors: [T::Vector<S>; N],
+) -> T::Vector<S> {
+    let mut chains = [T::zeros(simd); 2];
+    for k in 0..N {
+        chains[k % 2] = T::multiply_add(simd, weights[k], vectors[k], chains[k % 2]);
+    }
+    T::add_lanes(simd, chains[0], chains[1])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Small integers: sums are exact, so kernels can be compared with `==`.
+    fn integers(length: usize) -> impl Strategy<Value = Vec<f32>> {
+        proptest::collection::vec((-8i8..=8).prop_map(f32::from), length)
+    }
+
+    /// Lines, one after the other or with gaps, and both vectors.
+    fn cases() -> impl Strategy<Value = (usize, usize, usize, Vec<f32>, Vec<f32>, Vec<f32>)> {
+        let shapes = (0usize..70, prop_oneof![1usize..10, 1usize..100], 0usize..3);
+        shapes.prop_flat_map(|(count, length, gap)| {
+            let stride = length + gap;
+            (Just(count), Just(length), Just(stride), integers(count * stride), integers(length), integers(count))
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn products_are_exact_on_integers((count, length, stride, data, vector, weights) in cases()) {
+            let lines = Lines { data: &data, stride, length, count };
+            let (mut sums, mut sum) = (vec![1.0; count], vec![1.0; length]);
+            lines.add_dots(&vector, &mut sums);
+            lines.add_weighted(&weights, &mut sum);
+            for (i, got) in sums.into_iter().enumerate() {
+                let exact: f32 = (0..length).map(|j| data[i * stride + j] * vector[j]).sum();
+                prop_assert_eq!(got, 1.0 + exact);
+            }
+            for (j, got) in sum.into_iter().enumerate() {
+                let exact: f32 = (0..count).map(|i| weights[i] * data[i * stride + j]).sum();
+                prop_assert_eq!(got, 1.0 + exact);
+            }
+        }
+    }
+}
