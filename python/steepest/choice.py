@@ -20,8 +20,8 @@ STRATEGIES = ("auto", "stream", "gram")
 READ_RATE, THREADS = 2e10, 4
 #: Multiplications and additions a second of one thread: in a matrix product, and along the indices of a sparse row.
 DENSE_RATE, SPARSE_RATE = 1e10, 5e8
-#: Steps to a tight tolerance, with preconditioning: what the test problems took, rounded up.
-NEWTON_STEPS, LBFGS_STEPS = 10, 80
+#: Steps to a relative gap of 1e-6, with preconditioning. The problems of `benches/cases.py` took 4 to 7 and 7 to 135.
+NEWTON_STEPS, LBFGS_STEPS = 6, 30
 #: Steps of a first-order method with all rows.
 FIRST_ORDER_STEPS = 100
 #: Columns whose Gram matrix, with the sums of several threads, takes a gigabyte.
@@ -39,8 +39,8 @@ def choose_method(problem: Problem, batch_size: int | None) -> tuple[Method, str
     and lbfgs by the seconds that their steps should take, with n rows, d columns, k score columns, p parameters:
 
     * a pass reads all entries once; 2 k multiplications an entry;
-    * lbfgs: 80 passes;
-    * newton: 10 steps (1 for "mse") of two passes, k (k + 1) / 2 Gram matrices at n d² / 2 (sparse: as many as pairs of
+    * lbfgs: 30 passes;
+    * newton: 6 steps (1 for "mse") of two passes, k (k + 1) / 2 Gram matrices at n d² / 2 (sparse: as many as pairs of
       entries in a row), and a Cholesky factor at p³ / 3.
     """
     if batch_size is not None:
@@ -82,7 +82,7 @@ def _newton_seconds(problem: Problem) -> float:
     width = problem.loss.width
     products = _gram_seconds(problem)
     if isinstance(problem.design, Csr):
-        products = _entries(problem) ** 2 / problem.n_samples / (SPARSE_RATE * THREADS)
+        products = _entries(problem) ** 2 / 2 / problem.n_samples / (SPARSE_RATE * THREADS)
     return NEWTON_STEPS * (2 * _pass_seconds(problem) + width * (width + 1) / 2 * products + factor)
 
 
@@ -90,7 +90,7 @@ def choose_strategy(problem: Problem, method: Method, given: str) -> str:
     """Return "gram" or "stream": as `given`, or the cheaper one for "auto".
 
     For "mse" with all rows at every step. Statistics cost n d² / 2 multiplications once and d² a step; streaming costs
-    a pass a step, and first-order methods are taken to make 100 steps, lbfgs 20, whatever `n_steps` says: a descent
+    a pass a step, and first-order methods are taken to make 100 steps, lbfgs 30, whatever `n_steps` says: a descent
     that is stopped and gone on with must not change its ways. Small data streams: its steps cost next to nothing, and
     are those of the textbook to the last bit. newton needs the matrix in any case.
     """
