@@ -9,7 +9,7 @@ RUST_SOURCES := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-python check format bench build clean
+.PHONY: help demo test test-rust test-python check format bench bench-gate build clean
 
 help:  ## Print these sentences.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ format: build  ## Format all code.
 
 bench: $(BENCH)/built  ## Measure against every peer, side by side; writes docs/benchmarks.md. QUICK=1 for a tenth.
 	$(BENCH)/bin/python benches/run.py $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
+
+bench-gate:  ## Count the instructions of three kernels against those recorded; needs valgrind.
+	$(PYTHON) benches/gate.py
 
 $(BENCH)/created: benches/requirements.txt
 	$(PYTHON) -m venv --clear $(BENCH)
