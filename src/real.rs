@@ -38,9 +38,11 @@ pub trait Real:
     /// ln 2 with its last bits cleared, so that an integer times it is exact, and the rest of ln 2.
     const LN_2_HIGH: Self;
     const LN_2_LOW: Self;
-    /// Terms after which the series of `elementary` are below half a unit in the last place.
-    const EXP_TERMS: usize;
-    const ATANH_TERMS: usize;
+    /// Coefficients, lowest first, of the polynomials in `elementary` that stand for (eʳ − 1 − r) / r² with
+    /// |r| ≤ ½ ln 2, and for (2 artanh(s) / s − 2) / s² as a function of s² ≤ 1/9. They meet these functions at the
+    /// Chebyshev nodes of the interval; computed with 60 digits.
+    const EXPONENTIAL: &'static [Self];
+    const ARTANH: &'static [Self];
 
     fn from_f64(value: f64) -> Self;
     fn to_f64(self) -> f64;
@@ -77,8 +79,8 @@ impl Real for f32 {
     const ROUNDING: f32 = 12_582_912.0;
     const LN_2_HIGH: f32 = f32::from_bits(0x3f31_7200);
     const LN_2_LOW: f32 = (std::f64::consts::LN_2 - Self::LN_2_HIGH as f64) as f32;
-    const EXP_TERMS: usize = 7;
-    const ATANH_TERMS: usize = 7;
+    const EXPONENTIAL: &'static [f32] = &[0.5, 0.16666576, 0.041666556, 0.008363173, 0.0013926176];
+    const ARTANH: &'static [f32] = &[0.6666664, 0.4000756, 0.2823662, 0.268515];
 
     #[inline(always)]
     fn from_f64(value: f64) -> f32 {
@@ -168,8 +170,30 @@ impl Real for f64 {
     const LN_2_HIGH: f64 = f64::from_bits(0x3fe6_2e42_fee0_0000);
     // ln 2 = 0.693147180369123816490 + 1.90821492927058770002e-10
     const LN_2_LOW: f64 = 1.908_214_929_270_587_7e-10;
-    const EXP_TERMS: usize = 14;
-    const ATANH_TERMS: usize = 17;
+    const EXPONENTIAL: &'static [f64] = &[
+        0.5000000000000001,
+        0.16666666666666666,
+        0.041666666666624164,
+        0.008333333333330065,
+        0.0013888888917196719,
+        0.00019841269863040545,
+        2.4801521322368692e-5,
+        2.755726848031003e-6,
+        2.7620075879983367e-7,
+        2.5100375832561234e-8,
+    ];
+    const ARTANH: &'static [f64] = &[
+        0.6666666666666666,
+        0.40000000000014585,
+        0.2857142856710876,
+        0.22222222717427864,
+        0.18181789436132859,
+        0.15385570064958623,
+        0.13314144209654935,
+        0.12001072809590713,
+        0.08800738486144674,
+        0.1616404561194353,
+    ];
 
     #[inline(always)]
     fn from_f64(value: f64) -> f64 {

@@ -1,6 +1,6 @@
 //! Losses of one score a row.
 
-use crate::elementary::{exp, log1p_unit};
+use crate::elementary::{exp, log1p_and_inverse};
 use crate::lanes::vectorized;
 use crate::real::Real;
 
@@ -42,7 +42,8 @@ impl<T: Real> Point<T> for Logistic {
         let positive = z.is_positive();
         let (of_miss, of_hit) = (larger(e, positive), larger(e, T::ONE - positive));
         let numerator = (T::ONE - y) * of_miss - y * of_hit;
-        (z * positive - y * z + log1p_unit(e), numerator / (T::ONE + e))
+        let (logarithm, inverse) = log1p_and_inverse(e);
+        (z * positive - y * z + logarithm, numerator * inverse)
     }
 
     #[inline(always)]
