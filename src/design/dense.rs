@@ -6,7 +6,8 @@ use crate::lanes::vectorized;
 use crate::lines::Lines;
 use crate::real::Real;
 use faer::linalg::matmul::triangular::{BlockStructure, matmul as triangular_matmul};
-use faer::{Accum, Mat, MatMut, MatRef, Par, linalg::matmul::matmul};
+use faer::reborrow::ReborrowMut;
+use faer::{Accum, MatMut, MatRef, Par, linalg::matmul::matmul};
 use std::ops::Range;
 
 /// A block of this size stays in the second level of cache while it is read twice; of 64, 128, 256 and 512 KiB the best.
@@ -18,6 +19,8 @@ const COLUMN_BLOCK_BYTES: usize = 256 << 10;
 const MOST_ROW_BLOCK_ROWS: usize = 512;
 const MOST_COLUMN_BLOCK_ROWS: usize = 4096;
 const FEWEST_BLOCK_ROWS: usize = 8;
+/// Rows whose weighted products are summed by one matrix product: enough for its full rate, and in cache.
+const GRAM_ROWS: usize = 128;
 
 fn rows_within<T>(bytes: usize, row_length: usize, most: usize) -> usize {
     let rows = bytes / (size_of::<T>() * row_length.max(1));
@@ -80,8 +83,7 @@ impl<T: Real> Design<T> for RowMajor<'_, T> {
     }
 
     fn add_gram(&self, rows: Range<usize>, weights: &[T], gram: &mut [f64]) {
-        let x = MatRef::from_row_major_slice(self.block(rows.clone()), rows.len(), self.n_features);
-        add_weighted_gram(x, weights, gram);
+        add_weighted_gram(self, rows, weights, gram);
     }
 
     fn copy_rows(&self, rows: Range<usize>, stride: usize, out: &mut [f64]) {
@@ -157,7 +159,7 @@ impl<T: Real> Design<T> for ColumnMajor<'_, T> {
     }
 
     fn add_gram(&self, rows: Range<usize>, weights: &[T], gram: &mut [f64]) {
-        add_weighted_gram(self.block(rows), weights, gram);
+        add_weighted_gram(self, rows, weights, gram);
     }
 
     fn copy_rows(&self, rows: Range<usize>, stride: usize, out: &mut [f64]) {
@@ -194,13 +196,29 @@ fn add_gradient_rows<T: Real>(x: MatRef<'_, T>, residual: &[T], gradient: &mut [
 }
 
 /// gram ← gram + x̃ᵀ diag(weights) x̃, its lower triangle; x̃ is x with a last column of ones.
-fn add_weighted_gram<T: Real>(x: MatRef<'_, T>, weights: &[T], gram: &mut [f64]) {
-    let order = x.ncols() + 1;
-    let extended = Mat::from_fn(x.nrows(), order, |i, j| if j + 1 < order { x[(i, j)].to_f64() } else { 1.0 });
-    let weighted = Mat::from_fn(x.nrows(), order, |i, j| weights[i].to_f64() * extended[(i, j)]);
-    let gram = MatMut::from_row_major_slice_mut(gram, order, order);
-    let (lower, whole) = (BlockStructure::TriangularLower, BlockStructure::Rectangular);
-    triangular_matmul(gram, lower, Accum::Add, extended.transpose(), whole, &weighted, whole, 1.0, Par::Seq);
+fn add_weighted_gram<T: Real>(design: &impl Design<T>, rows: Range<usize>, weights: &[T], gram: &mut [f64]) {
+    let order = design.n_features() + 1;
+    let room = GRAM_ROWS.min(rows.len());
+    let (mut extended, mut weighted) = (vec![1.0; room * order], vec![0.0; room * order]);
+    let mut gram = MatMut::from_row_major_slice_mut(gram, order, order);
+    for (start, weights) in rows.clone().step_by(GRAM_ROWS).zip(weights.chunks(GRAM_ROWS)) {
+        let n_rows = weights.len();
+        design.copy_rows(start..start + n_rows, order, &mut extended);
+        vectorized(
+            #[inline(always)]
+            || {
+                let lines = extended.chunks_exact(order).zip(weighted.chunks_exact_mut(order));
+                for ((line, out), weight) in lines.zip(weights) {
+                    let weight = weight.to_f64();
+                    out.iter_mut().zip(line).for_each(|(out, &x)| *out = weight * x);
+                }
+            },
+        );
+        let left = MatRef::from_row_major_slice(&extended[..n_rows * order], n_rows, order).transpose();
+        let right = MatRef::from_row_major_slice(&weighted[..n_rows * order], n_rows, order);
+        let (lower, whole) = (BlockStructure::TriangularLower, BlockStructure::Rectangular);
+        triangular_matmul(gram.rb_mut(), lower, Accum::Add, left, whole, right, whole, 1.0, Par::Seq);
+    }
 }
 
 #[cfg(test)]
