@@ -19,7 +19,7 @@ STRATEGIES = ("auto", "stream", "gram")
 #: choice, like the result, must not depend on them.
 READ_RATE, THREADS = 2e10, 4
 #: Multiplications and additions a second of one thread: in a matrix product, and along the indices of a sparse row.
-DENSE_RATE, SPARSE_RATE = 1e10, 5e8
+DENSE_RATE, SPARSE_RATE = 1e10, 1.5e9
 #: Steps to a relative gap of 1e-6, with preconditioning. The problems of `benches/cases.py` took 4 to 7 and 7 to 135.
 NEWTON_STEPS, LBFGS_STEPS = 6, 30
 #: Steps of a first-order method with all rows.
