@@ -196,7 +196,7 @@ impl<'a, T: Real> Empirical<'a, T> {
 /// How large the numbers are that rounding comes from.
 #[derive(Clone, Copy)]
 struct TargetScale {
-    /// The mean square of residuals at score zero.
+    /// The mean square of what scores are made of: targets, or margins of one, and offsets.
     squares: f64,
     /// The most that a slope times a target can be.
     steepest: f64,
@@ -206,21 +206,23 @@ struct TargetScale {
 
 impl TargetScale {
     fn new<T: Real>(loss: Loss, sample: Sample<'_, T>) -> Self {
-        let width = loss.target_width();
-        let counts = |i: usize| sample.weights.is_none_or(|weights| weights[i / width] > T::ZERO);
-        let mean = |of: fn(f64) -> f64| {
-            let counted = sample.targets.iter().enumerate().filter(|&(i, _)| counts(i)).map(|(_, y)| of(y.to_f64()));
+        let mean = |values: &[T], width: usize, of: fn(f64) -> f64| {
+            let counts = |i: usize| sample.weights.is_none_or(|weights| weights[i / width] > T::ZERO);
+            let counted = values.iter().enumerate().filter(|&(i, _)| counts(i)).map(|(_, value)| of(value.to_f64()));
             let (sum, n) = counted.fold((0.0, 0), |(sum, n), value| (sum + value, n + 1));
             sum / f64::from(n.max(1))
         };
+        let of_targets = |of| mean(sample.targets, loss.target_width(), of);
+        let of_offsets = |of| sample.offsets.map_or(0.0, |offsets| mean(offsets, loss.width(), of));
+        let of_both = |of| of_targets(of) + of_offsets(of);
         let none = Self { squares: 0.0, steepest: f64::INFINITY, sizes: 0.0 };
         match loss {
-            Loss::Mse { .. } => Self { squares: mean(|y| y * y), ..none },
-            Loss::Huber { delta } => Self { squares: mean(|y| y * y), steepest: delta * mean(f64::abs), ..none },
-            Loss::SquaredHinge => Self { squares: 1.0, ..none },
+            Loss::Mse { .. } => Self { squares: of_both(|z| z * z), ..none },
+            Loss::Huber { delta } => Self { squares: of_both(|z| z * z), steepest: delta * of_both(f64::abs), ..none },
+            Loss::SquaredHinge => Self { squares: 1.0 + of_offsets(|z| z * z), ..none },
             Loss::LogLoss => none,
             Loss::Softmax { .. } | Loss::CrossEntropy { .. } => Self { sizes: 1.0, ..none },
-            Loss::Poisson => Self { sizes: 1.0 + mean(|y| y), ..none },
+            Loss::Poisson => Self { sizes: 1.0 + of_targets(|y| y), ..none },
         }
     }
 }

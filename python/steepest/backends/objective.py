@@ -381,19 +381,24 @@ class ArrayObjective:
 
 
 def _target_scale(problem: Problem) -> tuple[float, float, float]:
-    """Return the mean square of residuals at zero, a slope times a target at most, and the size of slopes' terms."""
-    targets = problem.targets.astype(np.float64)
-    if problem.sample_weight is not None:
-        targets = targets[problem.sample_weight > 0]
+    """Return the mean square of what scores are made of, a slope times a score at most, and the size of slopes' terms.
+
+    Scores are made of targets, or margins of one, and offsets.
+    """
+    counted = slice(None) if problem.sample_weight is None else problem.sample_weight > 0
+    targets = problem.targets.astype(np.float64)[counted]
+    offsets = np.zeros(1) if problem.offset is None else problem.offset.astype(np.float64)[counted]
+    squares = float(np.mean(offsets**2))
     match problem.loss.kernel:
         case "mse":
-            return float(np.mean(targets**2)), math.inf, 0.0
+            return float(np.mean(targets**2)) + squares, math.inf, 0.0
         case "huber":
-            return float(np.mean(targets**2)), problem.loss.parameter * float(np.mean(np.abs(targets))), 0.0
+            sizes = float(np.mean(np.abs(targets)) + np.mean(np.abs(offsets)))
+            return float(np.mean(targets**2)) + squares, problem.loss.parameter * sizes, 0.0
         case "poisson":
             return 0.0, math.inf, 1.0 + float(np.mean(targets))
         case "squared_hinge":
-            return 1.0, math.inf, 0.0
+            return 1.0 + squares, math.inf, 0.0
         case "log_loss":
             return 0.0, math.inf, 0.0
         case _:
