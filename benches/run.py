@@ -24,7 +24,7 @@ HERE = Path(__file__).parent
 DOCS = HERE.parent / "docs"
 THREADS = "2"
 #: Seconds for one solver on one case, all its tolerances; and beyond which it is killed.
-LIMIT, KILL = 60, 240
+LIMIT, KILL = 60, 90
 ENVIRONMENT = (
     os.environ
     | {

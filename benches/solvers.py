@@ -164,16 +164,18 @@ def snapml(case: Case, tolerance: float) -> Callable[[], Answer]:
 
 
 def skglm(case: Case, tolerance: float) -> Callable[[], Answer]:
-    """GeneralizedLinearEstimator(Logistic(), L2(alpha), LBFGS(tol=tol)); it fits no intercept."""
+    """GeneralizedLinearEstimator(Logistic(), L1_plus_L2(alpha, 0), ProxNewton(tol=tol)): its LBFGS has no intercept."""
     from skglm import GeneralizedLinearEstimator
     from skglm.datafits import Logistic
-    from skglm.penalties import L2
-    from skglm.solvers import LBFGS
+    from skglm.penalties import L1_plus_L2
+    from skglm.solvers import ProxNewton
 
     if case.loss != "log_loss" or len(np.unique(case.y)) > 2:
         raise NotForThisCaseError("two classes only, with an L2 penalty")
     y = np.where(case.y > 0, 1.0, -1.0)
-    model = GeneralizedLinearEstimator(Logistic(), L2(case.alpha), LBFGS(tol=tolerance, max_iter=10_000))
+    model = GeneralizedLinearEstimator(
+        Logistic(), L1_plus_L2(case.alpha, 0.0), ProxNewton(tol=tolerance, max_iter=10_000)
+    )
 
     def fit() -> Answer:
         model.fit(case.X, y)
