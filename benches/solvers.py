@@ -172,13 +172,16 @@ def skglm(case: Case, tolerance: float) -> Callable[[], Answer]:
 
     if case.loss != "log_loss" or len(np.unique(case.y)) > 2:
         raise NotForThisCaseError("two classes only, with an L2 penalty")
-    y = np.where(case.y > 0, 1.0, -1.0)
+    X, y = case.X, np.where(case.y > 0, 1.0, -1.0)
+    if hasattr(X, "indices"):
+        # It refuses 64-bit indices.
+        X = type(X)((X.data, X.indices.astype(np.int32), X.indptr.astype(np.int32)), shape=X.shape)
     model = GeneralizedLinearEstimator(
         Logistic(), L1_plus_L2(case.alpha, 0.0), ProxNewton(tol=tolerance, max_iter=10_000)
     )
 
     def fit() -> Answer:
-        model.fit(case.X, y)
+        model.fit(X, y)
         return np.ravel(model.coef_), np.ravel(model.intercept_)
 
     return fit
