@@ -206,7 +206,8 @@ impl<'a, T: Real> Pass<'a, T> {
     }
 }
 
-fn worth_waking(n_entries: usize) -> bool {
+/// Whether this many entries read, or products taken, repay the time that waking other threads takes.
+pub fn worth_waking(n_entries: usize) -> bool {
     n_entries >= FEWEST_PARALLEL_ENTRIES
 }
 

@@ -6,7 +6,7 @@
 use crate::design::Design;
 use crate::error::Error;
 use crate::lanes::vectorized;
-use crate::pass::chunk_rows;
+use crate::pass::{chunk_rows, worth_waking};
 use crate::real::Real;
 use crate::reduce::Team;
 use crate::sample::Sample;
@@ -105,8 +105,9 @@ impl<T: Real> Rows<'_, T> {
         self.design.n_features() + self.n_targets
     }
 
+    /// Whether the products of a row's entries two by two are enough work to wake other threads for.
     pub fn in_parallel(&self) -> bool {
-        self.design.n_rows() > 2 * BLOCK_ROWS
+        worth_waking(self.design.n_rows().saturating_mul(self.order() * self.order()))
     }
 
     /// The mean of some rows, to subtract before squares are summed.
