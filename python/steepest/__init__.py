@@ -5,6 +5,7 @@ The map, in the order of imports (a module uses only modules above it; a test en
 ==================  =====================================================================
 `errors`            what can go wrong, with the cure
 `validation`        arrays in, checked
+`tables`            frames and foreign arrays in
 `losses`            ℓ(y, z) and its derivative
 `penalties`         functions of the coefficients
 `step_sizes`        how far to go
@@ -18,6 +19,7 @@ The map, in the order of imports (a module uses only modules above it; a test en
 `choice`            ``"auto"``: the cost model
 `setup`, `outcome`  arguments in, each checked; errors and warnings out
 `descend`           the façade: `descend`, `iterate`, `loss_and_gradient`
+`estimators`        `GDRegressor` and `GDClassifier`, for scikit-learn
 `metrics`           how good a model is
 `preprocessing`     tables to matrices: one-hot, scales
 `data`              files to tables
@@ -26,6 +28,11 @@ The map, in the order of imports (a module uses only modules above it; a test en
 `report`, `cli`     what the command line shows; the command line
 ==================  =====================================================================
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from steepest._steepest import __version__
 from steepest.backends import show_backends
@@ -46,6 +53,34 @@ from steepest.problem import StepInfo
 from steepest.result import Fit, History, Step
 from steepest.step_sizes import Armijo, Auto, BarzilaiBorwein, Constant, Cosine, Exponential, InverseScaling
 
+if TYPE_CHECKING:
+    from steepest.estimators import GDClassifier, GDRegressor
+
+#: What needs more than NumPy, and is imported when it is first asked for.
+_LATER = {
+    "GDClassifier": "steepest.estimators",
+    "GDRegressor": "steepest.estimators",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module 'steepest' has no attribute {name!r}")
+    try:
+        found = getattr(import_module(_LATER[name]), name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("steepest"):
+            raise
+        package = {"sklearn": "scikit-learn"}.get(error.name or "", error.name)
+        raise MissingPackageError(f"steepest.{name} needs {package}: pip install {package}") from None
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})
+
+
 __all__ = [
     "Adam",
     "Armijo",
@@ -58,6 +93,8 @@ __all__ = [
     "DivergenceError",
     "Exponential",
     "Fit",
+    "GDClassifier",
+    "GDRegressor",
     "GradientDescent",
     "History",
     "Huber",

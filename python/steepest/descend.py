@@ -10,7 +10,7 @@ import numpy as np
 from steepest.backends import get_backend, thread_count
 from steepest.design import check_finite
 from steepest.errors import InputError
-from steepest.outcome import check_outcome
+from steepest.outcome import check_outcome, warn_caller
 from steepest.problem import STATUSES, Callback, Solution, make_problem
 from steepest.result import Fit, History, Step
 from steepest.setup import Setup, set_up
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from steepest.losses import Loss
     from steepest.methods import Method
+    from steepest.outcome import Warn
     from steepest.step_sizes import StepSize
 
 
@@ -64,10 +65,11 @@ def descend(
 
     Parameters
     ----------
-    X : array_like or sparse, (n_samples, n_features) or (n_samples,)
+    X : array_like, frame or sparse, (n_samples, n_features) or (n_samples,)
         float32 or float64, contiguous by rows or by columns, is used in place, and so is a CSR matrix with int32 or
-        int64 indices; anything else is converted once. Do not write to it during the call. Its type is that of the
-        computation: `y`, the weights and the offset are rounded to it.
+        int64 indices, and a pandas, polars or Arrow table or a DLPack array that is laid out so; other numbers are
+        converted once. Do not write to it during the call. Its type is that of the computation: `y`, the weights and
+        the offset are rounded to it.
     y : array_like, (n_samples,) or (n_samples, k)
         Numbers for ``"mse"`` (k ≥ 2 columns: as many targets) and ``"huber"``, counts ≥ 0 for ``"poisson"``, class
         labels of any type for ``"log_loss"`` (or k ≥ 2 columns of probabilities) and, two of them, ``"squared_hinge"``.
@@ -174,20 +176,20 @@ def descend(
         from steepest.progress import watched
 
         with watched(setup.plan.n_steps, callback) as watching:
-            solution = _minimise(setup, watching)
-    else:
-        solution = _minimise(setup, callback)
+            return run(setup, watching)
+    return run(setup, callback)
+
+
+def run(setup: Setup, callback: Callback | None = None, warn: Warn = warn_caller) -> Fit:
+    """Descend as set up; raise, or `warn`, where the descent did not end as its caller must expect."""
+    solution = setup.engine.minimise(setup.problem, setup.validation, setup.plan, setup.start, setup.state, callback)
     if setup.validation is not None and not np.isfinite(solution.validation_loss):
         try:
-            check_finite(setup.validation.design)
+            check_finite(setup.validation.design, setup.validation.feature_names)
         except InputError as error:
             raise InputError(f"eval_set: {error}") from None
-    check_outcome(setup.engine, setup.problem, setup.plan, solution)
+    check_outcome(setup.engine, setup.problem, setup.plan, solution, warn)
     return _fit(setup, solution)
-
-
-def _minimise(setup: Setup, callback: Callback | None) -> Solution:
-    return setup.engine.minimise(setup.problem, setup.validation, setup.plan, setup.start, setup.state, callback)
 
 
 def _fit(setup: Setup, solution: Solution) -> Fit:
@@ -204,6 +206,7 @@ def _fit(setup: Setup, solution: Solution) -> Fit:
         message=STATUSES[solution.status],
         history=History(**solution.history),
         classes=problem.classes,
+        feature_names=problem.feature_names,
         loss_name=problem.loss.name,
         backend=setup.engine.name,
         method=setup.plan.method.name,
@@ -279,7 +282,7 @@ def loss_and_gradient(
     parameters = problem.flatten(coef, intercept)
     value, gradient = engine.value_and_gradient(problem, parameters, thread_count(n_threads))
     if not (np.isfinite(value) and np.isfinite(gradient).all()):
-        check_finite(problem.design)
+        check_finite(problem.design, problem.feature_names)
     coef_gradient = gradient[: problem.n_coef].reshape(problem.coef_shape)
     intercept_gradient = gradient[problem.n_coef :]
     if problem.loss.width == 1:
@@ -327,7 +330,7 @@ def iterate(X: ArrayLike, y: ArrayLike, *, n_steps: int = 1000, **options: Any) 
     strange = sorted(set(options) - _iterate_options())
     if strange:
         raise InputError(f"iterate: {strange[0]!r} is not one of its options: {', '.join(sorted(_iterate_options()))}")
-    setup = set_up(X, y, **{**_defaults(), "strategy": "stream", **options, "n_steps": n_steps})
+    setup = set_up(X, y, **{**descend_defaults(), "strategy": "stream", **options, "n_steps": n_steps})
     return _steps(setup)
 
 
@@ -339,7 +342,7 @@ def _steps(setup: Setup) -> Iterator[Step]:
     )
     while True:
         if solution.status == "diverged":
-            check_outcome(setup.engine, setup.problem, setup.plan, solution)
+            check_outcome(setup.engine, setup.problem, setup.plan, solution, warn_caller)
         coef, intercept = setup.problem.unflatten(solution.parameters)
         yield Step(step, solution.loss, solution.gradient_norm, size, coef, intercept)
         if step == n_steps:
@@ -351,10 +354,10 @@ def _steps(setup: Setup) -> Iterator[Step]:
         step, size = step + 1, float(solution.history["step_size"][-1])
 
 
-def _defaults() -> dict[str, Any]:
+def descend_defaults() -> dict[str, Any]:
     defaults = dict(descend.__kwdefaults__ or {})
     return {name: value for name, value in defaults.items() if name not in {"callback", "progress"}}
 
 
 def _iterate_options() -> set[str]:
-    return set(_defaults()) - {"n_steps", "max_seconds", "eval_set", "validation_fraction", "patience", "target_loss"}
+    return set(descend_defaults()) - {"n_steps", "max_seconds", "eval_set", "validation_fraction", "patience", "target_loss"}

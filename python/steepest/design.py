@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from steepest.errors import InputError, MissingPackageError
+from steepest.tables import as_matrix
 from steepest.validation import as_numbers, cell
 
 if TYPE_CHECKING:
@@ -53,12 +54,16 @@ class Csr:
         return matrix
 
 
-def as_design(X: Any) -> NDArray[Any] | Csr:
-    """Return X as (n_samples, n_features), contiguous by rows or columns, or sparse; one dimension is one feature."""
+def as_design(X: Any) -> tuple[NDArray[Any] | Csr, list[str] | None]:
+    """Return X as (n_samples, n_features), and the names of its columns if it is a frame.
+
+    Contiguous by rows or columns, or sparse; one dimension is one feature.
+    """
+    X, names = as_matrix("X", X)
     if hasattr(X, "tocsr"):
         csr = _as_csr(X.tocsr())
         _check_shape(csr)
-        return csr
+        return csr, names
     array = as_numbers("X", X)
     if array.ndim == 1:
         array = array[:, np.newaxis]
@@ -66,8 +71,8 @@ def as_design(X: Any) -> NDArray[Any] | Csr:
         raise InputError(f"X: expected shape (n_samples, n_features); got {array.shape}")
     _check_shape(array)
     if array.flags.c_contiguous or array.flags.f_contiguous:
-        return array
-    return np.ascontiguousarray(array)
+        return array, names
+    return np.ascontiguousarray(array), names
 
 
 def _check_shape(design: Any) -> None:

@@ -66,6 +66,9 @@ class Loss(Protocol):
     def second_derivative(self, xp: Any, targets: Any, scores: Any) -> Any:
         """Return ∂²ℓ/∂z²: (n,), or (n, width, width)."""
 
+    def mean(self, xp: Any, scores: Any) -> Any:
+        """Return the expected target, the inverse of the link: numbers, or probabilities (n, n_classes)."""
+
 
 def _no_classes(name: str, classes: ArrayLike | None) -> None:
     if classes is not None:
@@ -121,6 +124,10 @@ class Mse:
             return xp.full_like(scores, 2.0)
         own = xp.full_like(scores, self.curvature)
         return own[:, :, None] * xp.eye(self.n_targets, dtype=scores.dtype)[None, :, :]
+
+    def mean(self, xp: Any, scores: Any) -> Any:  # noqa: ARG002
+        """Return the scores."""
+        return scores
 
 
 @dataclass(frozen=True)
@@ -198,13 +205,19 @@ class LogLoss:
         value = xp.log(total[:, 0]) - xp.sum(xp.where(y > 0, y * shifted, xp.zeros_like(shifted)), axis=1)
         return value, e / total - y
 
+    def mean(self, xp: Any, scores: Any) -> Any:
+        """Return the probability of each class, (n, n_classes), from scores (n,) or (n, n_classes)."""
+        if self.n_classes == BINARY:
+            scores = xp.stack([xp.zeros_like(scores), scores], axis=1)
+        e = xp.exp(scores - xp.max(scores, axis=1, keepdims=True))
+        return e / xp.sum(e, axis=1, keepdims=True)
+
     def second_derivative(self, xp: Any, targets: Any, scores: Any) -> Any:  # noqa: ARG002
         """Return p (1 − p), or diag(p) − p pᵀ."""
         if self.n_classes == BINARY:
             e = xp.exp(-xp.abs(scores))
             return e / ((1 + e) * (1 + e))
-        e = xp.exp(scores - xp.max(scores, axis=1, keepdims=True))
-        p = e / xp.sum(e, axis=1, keepdims=True)
+        p = self.mean(xp, scores)
         own = p[:, :, None] * xp.eye(self.n_classes, dtype=p.dtype)[None, :, :]
         return own - p[:, :, None] * p[:, None, :]
 
@@ -251,6 +264,10 @@ class Huber:
         """Return 1 where |r| ≤ δ, else 0."""
         return xp.astype(xp.abs(scores - targets) <= self.parameter, scores.dtype)
 
+    def mean(self, xp: Any, scores: Any) -> Any:  # noqa: ARG002
+        """Return the scores."""
+        return scores
+
 
 @dataclass(frozen=True)
 class Poisson:
@@ -286,6 +303,10 @@ class Poisson:
         return e + e * (scores - cut) - targets * scores, e - targets
 
     def second_derivative(self, xp: Any, targets: Any, scores: Any) -> Any:  # noqa: ARG002
+        """Return eᶻ."""
+        return self.mean(xp, scores)
+
+    def mean(self, xp: Any, scores: Any) -> Any:
         """Return eᶻ."""
         return self._exponential(xp, scores)[1]
 
@@ -327,6 +348,10 @@ class SquaredHinge:
     def second_derivative(self, xp: Any, targets: Any, scores: Any) -> Any:
         """Return 2 where y z < 1, else 0."""
         return 2 * xp.astype(targets * scores < 1, scores.dtype)
+
+    def mean(self, xp: Any, scores: Any) -> Any:  # noqa: ARG002
+        """Raise an error: a margin is not a probability."""
+        raise InputError("loss 'squared_hinge' gives margins, not probabilities; loss='log_loss' gives both")
 
 
 #: Every name under which a loss can be asked for.

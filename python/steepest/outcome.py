@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,18 +19,25 @@ if TYPE_CHECKING:
     from steepest.backends import Backend
     from steepest.problem import Plan, Problem, Solution
 
-#: Frames between the warning and the user's line.
-STACK_LEVEL = 3
+#: What passes on a message and the kind of warning that it is.
+Warn = Callable[[str, type[Warning]], None]
+#: Frames between the warning and the line of whoever called `descend`.
+STACK_LEVEL = 5
 #: Condition numbers of the normal equations from which on fewer than half the digits of a double are safe.
 ILL_CONDITIONED = 1e14
 ENDED_SHORT = ("max_steps", "max_seconds", "stalled")
 
 
-def check_outcome(engine: Backend, problem: Problem, plan: Plan, solution: Solution) -> None:
+def warn_caller(message: str, kind: type[Warning]) -> None:
+    """Warn whoever called `descend`."""
+    warnings.warn(message, kind, stacklevel=STACK_LEVEL)
+
+
+def check_outcome(engine: Backend, problem: Problem, plan: Plan, solution: Solution, warn: Warn) -> None:
     """Raise or warn where the descent did not end as its caller must expect."""
     if solution.status == "diverged":
         # A cell that is not finite ends the first pass this way, so no pass of its own need look for it.
-        check_finite(problem.design)
+        check_finite(problem.design, problem.feature_names)
         raise _divergence(engine, problem, plan, solution)
     losses = solution.history["loss"]
     automatic = isinstance(plan.step_size, Auto)
@@ -40,11 +48,11 @@ def check_outcome(engine: Backend, problem: Problem, plan: Plan, solution: Solut
         raise _divergence(engine, problem, plan, solution)
     literal = isinstance(plan.step_size, SCHEDULES) and solution.status != "early_stopped"
     if literal and len(losses) and solution.loss > losses[0] + _rounding(problem, losses[0]):
-        warnings.warn(_risen(engine, problem, plan, solution), ConvergenceWarning, stacklevel=STACK_LEVEL)
+        warn(_risen(engine, problem, plan, solution), ConvergenceWarning)
     elif plan.method.name == "newton" and (solution.condition or 0.0) > ILL_CONDITIONED:
-        warnings.warn(_ill_conditioned(solution.condition or np.inf), IllConditionedWarning, stacklevel=STACK_LEVEL)
+        warn(_ill_conditioned(solution.condition or np.inf), IllConditionedWarning)
     elif plan.tol > 0 and solution.status in ENDED_SHORT:
-        warnings.warn(_not_converged(problem, plan, solution), ConvergenceWarning, stacklevel=STACK_LEVEL)
+        warn(_not_converged(problem, plan, solution), ConvergenceWarning)
 
 
 def _risen(engine: Backend, problem: Problem, plan: Plan, solution: Solution) -> str:

@@ -13,6 +13,7 @@ from steepest.design import Csr, as_design
 from steepest.errors import InputError
 from steepest.losses import Loss, as_loss
 from steepest.penalties import ElasticNet
+from steepest.tables import expect_names
 from steepest.validation import as_numbers, as_table, as_vector, as_weights, flag
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ class Problem:
     """Whether a descent works on columns of mean zero and deviation one: a change of variables, not of the problem."""
     classes: NDArray[Any] | None
     """The labels that the class numbers in `targets` stand for."""
+    feature_names: list[str] | None = None
+    """What the columns of X are called, if it is a frame."""
 
     @property
     def n_samples(self) -> int:
@@ -199,7 +202,7 @@ def make_problem(
 ) -> Problem:
     """Check the user's arguments, one by one, and put them together. X is not copied if a backend can read it."""
     chosen = as_loss(loss)
-    design = as_design(X)
+    design, names = as_design(X)
     n, dtype = design.shape[0], design.dtype
     if y is None:
         raise InputError("y: expected targets; got None")
@@ -214,6 +217,7 @@ def make_problem(
         fit_intercept=flag("fit_intercept", fit_intercept),
         precondition=precondition,
         classes=labels,
+        feature_names=names,
     )
 
 
@@ -228,12 +232,15 @@ def make_validation(problem: Problem, eval_set: Any) -> Problem:
     if not isinstance(eval_set, (tuple, list)) or len(eval_set) != 2:  # noqa: PLR2004
         raise InputError(f"eval_set: expected a pair (X, y); got {type(eval_set).__name__}")
     try:
-        design = _cast(as_design(eval_set[0]), problem.design.dtype)
+        given, names = as_design(eval_set[0])
+        design = _cast(given, problem.design.dtype)
         prepared, targets, _ = problem.loss.prepare(eval_set[1], design.shape[0], design.dtype, problem.classes)
     except InputError as error:
         raise InputError(f"eval_set: {error}") from None
     if design.shape[1] != problem.design.shape[1]:
         raise InputError(f"eval_set: X: expected {problem.design.shape[1]} columns; got {design.shape[1]}")
+    if names is not None and problem.feature_names is not None:
+        expect_names("eval_set: X", names, problem.feature_names)
     if prepared.width != problem.loss.width:
         raise InputError(f"eval_set: y: expected {problem.loss.width} targets; got {prepared.width}")
     return Problem(
@@ -246,6 +253,7 @@ def make_validation(problem: Problem, eval_set: Any) -> Problem:
         fit_intercept=problem.fit_intercept,
         precondition=False,
         classes=problem.classes,
+        feature_names=problem.feature_names,
     )
 
 

@@ -9,6 +9,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from steepest.losses import Loss
+    from steepest.methods import Method
+    from steepest.penalties import ElasticNet
+    from steepest.step_sizes import StepSize
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class History:
@@ -57,6 +62,22 @@ class Step(NamedTuple):
     intercept: Any
 
 
+class Recipe(NamedTuple):
+    """What two descents share of which one can go on where the other ended."""
+
+    loss: Loss
+    penalty: ElasticNet
+    fit_intercept: bool
+    precondition: bool
+    shape: tuple[int, ...]
+    dtype: str
+    method: Method
+    step_size: StepSize
+    seed: int
+    strategy: str
+    fingerprint: int
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Fit:
     """A fitted linear model and how it was found.
@@ -84,6 +105,8 @@ class Fit:
         The way there.
     classes : ndarray or None
         The labels, in the order of the class numbers.
+    feature_names : list of str or None
+        The columns of X, if it was a frame.
     backend, method, strategy : str
         What did it.
     reason : str
@@ -107,6 +130,7 @@ class Fit:
     message: str
     history: History
     classes: NDArray[Any] | None
+    feature_names: list[str] | None
     loss_name: str
     backend: str
     method: str
@@ -115,7 +139,7 @@ class Fit:
     condition: float | None
     parameters: NDArray[np.float64]
     state: dict[str, NDArray[np.float64]]
-    recipe: tuple[Any, ...]
+    recipe: Recipe
 
     @property
     def converged(self) -> bool:

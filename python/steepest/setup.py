@@ -14,7 +14,7 @@ from steepest.errors import InputError
 from steepest.methods import as_method, check_penalty, matching_step_size
 from steepest.penalties import ElasticNet
 from steepest.problem import Plan, Problem, make_problem, make_validation
-from steepest.result import Fit
+from steepest.result import Fit, Recipe
 from steepest.validation import flag, integer, known, number
 
 if TYPE_CHECKING:
@@ -37,10 +37,10 @@ class Setup:
     reason: str
 
     @property
-    def recipe(self) -> tuple[Any, ...]:
+    def recipe(self) -> Recipe:
         """What two descents share of which one can go on where the other ended."""
         problem, plan = self.problem, self.plan
-        return (
+        return Recipe(
             problem.loss,
             problem.penalty,
             problem.fit_intercept,
@@ -151,7 +151,7 @@ def _validation(problem: Problem, eval_set: Any, validation_fraction: Any, seed:
             f"got {validation_fraction!r}"
         )
     # Here a row still has the number that the user knows it by.
-    check_finite(problem.design)
+    check_finite(problem.design, problem.feature_names)
     order = np.random.default_rng(seed).permutation(problem.n_samples)
     held_out = _rows_of(problem, np.sort(order[:n_held_out]))
     held_out = replace(held_out, penalty=ElasticNet(0.0, 0.0), precondition=False)

@@ -218,7 +218,7 @@ def class_numbers(
     if classes is None:
         order = found
         if len(found) < LEAST_CLASSES:
-            raise InputError(f"y: expected at least two classes; every label is {found.tolist()[0]!r}")
+            raise InputError(f"y: expected at least two classes; got 1 class: every label is {found.tolist()[0]!r}")
     else:
         order = as_classes(classes)
         strange = found[~np.isin(found, order)]

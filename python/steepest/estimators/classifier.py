@@ -1,0 +1,307 @@
+"""Classification: logistic and softmax regression, squared hinge."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from sklearn.base import ClassifierMixin
+from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import check_classification_targets
+
+from steepest.errors import InputError
+from steepest.estimators.base import LinearEstimator
+from steepest.estimators.watching import with_callbacks
+from steepest.losses import BINARY, LogLoss, Loss, SquaredHinge, as_loss
+from steepest.validation import is_table
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from steepest.methods import Method
+    from steepest.result import Fit
+    from steepest.step_sizes import StepSize
+
+
+def _has_probabilities(classifier: GDClassifier) -> bool:
+    if isinstance(as_loss(classifier.loss), LogLoss):
+        return True
+    raise AttributeError(f"loss {classifier.loss!r} gives margins, not probabilities; loss='log_loss' gives both")
+
+
+class GDClassifier(ClassifierMixin, LinearEstimator):
+    """Linear classification by gradient descent: logistic regression, softmax, or a squared hinge.
+
+    Minimises the weighted average loss plus ``alpha`` times the penalty, ½ ‖W‖² or ‖W‖₁ or a mix; the intercept is not
+    penalised. More than two classes are one softmax, not many binary problems.
+
+    Parameters
+    ----------
+    loss : {"log_loss", "squared_hinge"} or a loss
+        ``"squared_hinge"``, a linear support vector machine, is for two classes and has no probabilities.
+    penalty : {"l2", "l1", "elasticnet"} or None
+        Which penalty, on the coefficients for the columns as they are.
+    alpha : float ≥ 0
+        Its strength; ``alpha = 1 / (C · n_samples)`` for those who are used to scikit-learn's C.
+    l1_ratio : float in [0, 1]
+        The share of ‖W‖₁ in ``"elasticnet"``.
+    class_weight : dict, "balanced" or None
+        Weight of each class; ``"balanced"`` gives every class the same total weight.
+    fit_intercept, solver, learning_rate, batch_size, max_iter, tol, precondition, early_stopping, validation_fraction, \
+n_iter_no_change, warm_start, backend, n_jobs, random_state, verbose
+        As in `GDRegressor`.
+
+    Attributes
+    ----------
+    classes_ : ndarray, (n_classes,)
+        The labels, sorted.
+    coef_ : ndarray, (1, n_features) or (n_classes, n_features)
+        In the units of X, of its dtype.
+    intercept_ : ndarray, (1,) or (n_classes,)
+        0 where none was fitted.
+    n_iter_, history_, status_, solver_, backend_, fit_, n_features_in_, feature_names_in_
+        As in `GDRegressor`.
+
+    See Also
+    --------
+    steepest.descend : The literal form.
+
+    Examples
+    --------
+    >>> import steepest as st
+    >>> model = st.GDClassifier().fit([[0.0], [1.0], [2.0], [3.0]], ["no", "no", "yes", "yes"])
+    >>> model.predict([[-1.0], [4.0]])
+    array(['no', 'yes'], dtype='<U3')
+    """
+
+    classes_: NDArray[Any]
+
+    def __init__(
+        self,
+        loss: str | Loss = "log_loss",
+        *,
+        penalty: str | None = "l2",
+        alpha: float = 1e-4,
+        l1_ratio: float = 0.15,
+        class_weight: Any = None,
+        fit_intercept: bool = True,
+        solver: str | Method = "auto",
+        learning_rate: float | str | StepSize = "auto",
+        batch_size: int | None = None,
+        max_iter: int = 1000,
+        tol: float = 1e-6,
+        precondition: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        warm_start: bool = False,
+        backend: str = "auto",
+        n_jobs: int | None = None,
+        random_state: Any = 0,
+        verbose: int = 0,
+    ) -> None:
+        super().__init__(
+            loss,
+            penalty=penalty,
+            alpha=alpha,
+            l1_ratio=l1_ratio,
+            fit_intercept=fit_intercept,
+            solver=solver,
+            learning_rate=learning_rate,
+            batch_size=batch_size,
+            max_iter=max_iter,
+            tol=tol,
+            precondition=precondition,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            n_iter_no_change=n_iter_no_change,
+            warm_start=warm_start,
+            backend=backend,
+            n_jobs=n_jobs,
+            random_state=random_state,
+            verbose=verbose,
+        )
+        self.class_weight = class_weight
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_class = not isinstance(as_loss(self.loss), SquaredHinge)
+        return tags
+
+    @with_callbacks
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: ArrayLike | None = None,
+        *,
+        offset: ArrayLike | None = None,
+        eval_set: tuple[Any, Any] | None = None,
+    ) -> Self:
+        """Fit to X and y.
+
+        Parameters
+        ----------
+        X : array_like, frame or sparse, (n_samples, n_features)
+            float32 or float64 is used in place where its layout allows it; the names of a frame's columns are kept.
+        y : array_like, (n_samples,) or (n_samples, n_classes)
+            Labels of any type; or, for ``"log_loss"``, rows of probabilities: soft labels, of classes 0, 1, 2, ….
+        sample_weight : array_like, (n_samples,), optional
+            None negative; multiplied by `class_weight`.
+        offset : array_like, (n_samples,) or (n_samples, n_classes), optional
+            A known part of the scores.
+        eval_set : (X, y), optional
+            Validation data: the parameters that were best on it are kept.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        InputError
+            If an argument or a parameter is not what it should be.
+        DivergenceError
+            If `learning_rate` was given and is too large.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If `tol` was not reached; scikit-learn's and ours in one.
+        """
+        matrix, labels = self._as_labelled(X, y)
+        weights = self._weighted(labels, sample_weight)
+        self._in_our_words(self._fit, matrix, labels, weights, offset, eval_set)
+        return self
+
+    @with_callbacks
+    def partial_fit(
+        self, X: Any, y: Any, classes: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+    ) -> Self:
+        """Make one pass of mini-batch steps over this part of the data, from where the last call ended.
+
+        Parameters
+        ----------
+        X : array_like, frame or sparse, (n_samples, n_features)
+            Some rows.
+        y : array_like, (n_samples,)
+            Their labels.
+        classes : array_like, (n_classes,)
+            All labels there will be; needed in the first call.
+        sample_weight : array_like, (n_samples,), optional
+            Their weights.
+
+        Returns
+        -------
+        self
+            Every call is an epoch of ``"sgd"``, or of ``"adam"`` if that is the solver.
+        """
+        first = not hasattr(self, "coef_")
+        if first and classes is None:
+            raise InputError("classes: expected all labels that there will be, in the first call of partial_fit")
+        order = np.unique(np.asarray(classes)) if first else self.classes_
+        if classes is not None and not np.array_equal(np.unique(np.asarray(classes)), order):
+            raise InputError(f"classes: expected those of the first call, {order.tolist()}; got {classes!r}")
+        if isinstance(self.class_weight, str):
+            raise InputError("class_weight: partial_fit sees only some rows; pass a dict, or sample_weight")
+        matrix, labels = self._as_labelled(X, y, reset=first)
+        weights = self._weighted(labels, sample_weight)
+        self._in_our_words(self._update, matrix, labels, weights, order)
+        return self
+
+    def _as_labelled(self, X: Any, y: Any, *, reset: bool = True) -> Any:
+        loss = as_loss(self.loss)
+        if not isinstance(loss, (LogLoss, SquaredHinge)):
+            raise InputError(f"loss: expected one for labels; {self.loss!r} is for GDRegressor")
+        soft = is_table(np.asarray(y)) and isinstance(loss, LogLoss)
+        matrix, labels = self._as_checked(X, y, reset=reset, several=soft, numeric=soft)
+        if not soft:
+            check_classification_targets(labels)
+            if isinstance(loss, SquaredHinge) and len(np.unique(labels)) > BINARY:
+                raise InputError(
+                    "Only binary classification is supported. The type of the target is multiclass. "
+                    "loss='log_loss' takes any number of classes, and so does "
+                    "sklearn.multiclass.OneVsRestClassifier(GDClassifier('squared_hinge'))"
+                )
+        return matrix, labels
+
+    def _weighted(self, labels: Any, sample_weight: Any) -> Any:
+        """Return the weights times those of the classes."""
+        if self.class_weight is None:
+            return sample_weight
+        if labels.ndim > 1:
+            raise InputError("class_weight: rows of probabilities have no one class; pass sample_weight")
+        weights = compute_sample_weight(self.class_weight, labels)
+        return weights if sample_weight is None else weights * np.asarray(sample_weight, dtype=np.float64)
+
+    def _keep(self, fit: Fit) -> None:
+        self.coef_, self.intercept_ = np.atleast_2d(fit.coef), np.atleast_1d(fit.intercept)
+        self.classes_ = np.asarray(fit.classes)
+
+    def decision_function(self, X: Any) -> NDArray[Any]:
+        """Return the scores, whose softmax is the probabilities; of two classes, only the second has one.
+
+        Parameters
+        ----------
+        X : array_like, frame or sparse, (n_samples, n_features)
+            With the columns of training.
+
+        Returns
+        -------
+        ndarray, (n_samples,) or (n_samples, n_classes)
+        """
+        return self._scores(X)
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Return the most probable label of each row.
+
+        Parameters
+        ----------
+        X : array_like, frame or sparse, (n_samples, n_features)
+            With the columns of training.
+
+        Returns
+        -------
+        ndarray, (n_samples,)
+        """
+        scores = self._scores(X)
+        numbers = (scores > 0).astype(np.intp) if scores.ndim == 1 else scores.argmax(axis=1)
+        return np.asarray(self.classes_[numbers])
+
+    @available_if(_has_probabilities)
+    def predict_proba(self, X: Any) -> NDArray[Any]:
+        """Return the probability of each class.
+
+        Parameters
+        ----------
+        X : array_like, frame or sparse, (n_samples, n_features)
+            With the columns of training.
+
+        Returns
+        -------
+        ndarray, (n_samples, n_classes)
+            In the order of `classes_`.
+        """
+        scores = self._scores(X)
+        return np.asarray(self.loss_.mean(np, scores))
+
+    @available_if(_has_probabilities)
+    def predict_log_proba(self, X: Any) -> NDArray[Any]:
+        """Return the logarithm of the probability of each class, exact where the probability is too small for a number.
+
+        Parameters
+        ----------
+        X : array_like, frame or sparse, (n_samples, n_features)
+            With the columns of training.
+
+        Returns
+        -------
+        ndarray, (n_samples, n_classes)
+            In the order of `classes_`.
+        """
+        scores = self._scores(X)
+        if scores.ndim == 1:
+            scores = np.column_stack([np.zeros_like(scores), scores])
+        shifted = scores - scores.max(axis=1, keepdims=True)
+        return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))

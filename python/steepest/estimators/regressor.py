@@ -1,0 +1,251 @@
+"""Regression: least squares, Huber, Poisson."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from sklearn.base import RegressorMixin
+
+from steepest.errors import InputError
+from steepest.estimators.base import LinearEstimator
+from steepest.estimators.watching import with_callbacks
+from steepest.losses import LogLoss, Loss, Mse, Poisson, SquaredHinge, as_loss
+from steepest.validation import is_table
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from steepest.methods import Method
+    from steepest.result import Fit
+    from steepest.step_sizes import StepSize
+
+
+class GDRegressor(RegressorMixin, LinearEstimator):
+    """Linear regression by gradient descent: least squares, Huber or Poisson, ridge, lasso or elastic net.
+
+    Minimises the weighted average loss plus ``alpha`` times the penalty, ½ ‖w‖² or ‖w‖₁ or a mix; the intercept is not
+    penalised. `descend` is the literal form; here the defaults are those that get to the optimum.
+
+    Parameters
+    ----------
+    loss : {"squared_error", "huber", "poisson"} or a loss
+        Or a description: ``st.Huber(delta=2.0)``.
+    penalty : {"l2", "l1", "elasticnet"} or None
+        Which penalty, on the coefficients for the columns as they are.
+    alpha : float ≥ 0
+        Its strength.
+    l1_ratio : float in [0, 1]
+        The share of ‖w‖₁ in ``"elasticnet"``.
+    fit_intercept : bool
+        Whether there is an intercept.
+    solver : {"auto", "gd", "momentum", "nesterov", "adam", "sgd", "lbfgs", "newton"} or a method
+        ``"auto"`` picks by a cost model; `solver_` says which.
+    learning_rate : float > 0, "auto", "armijo", "barzilai_borwein" or a rule
+        As in `descend`.
+    batch_size : int ≥ 1, optional
+        Rows of a mini-batch, for ``"sgd"`` and ``"adam"``.
+    max_iter : int ≥ 1
+        Steps at the most; passes over the data for mini-batches.
+    tol : float ≥ 0
+        Converged when the gradient norm is this share of what it is at zero coefficients.
+    precondition : bool
+        Descend in variables of mean zero and deviation one, sparse data too. The optimum is the same.
+    early_stopping : bool
+        Hold out `validation_fraction` of the rows, stop when `n_iter_no_change` evaluations in a row were not better on
+        them, and return the best. An `eval_set` given to `fit` does the same with your own rows.
+    validation_fraction : float in (0, 1)
+        See `early_stopping`.
+    n_iter_no_change : int ≥ 1
+        See `early_stopping`.
+    warm_start : bool
+        Begin where the last `fit` ended; on the same data, go on as if it had never stopped.
+    backend : {"auto", "rust", "numpy", "cupy"}
+        What computes.
+    n_jobs : int, optional
+        Threads; None is STEEPEST_NUM_THREADS, OMP_NUM_THREADS or all cores, -1 all cores. The result does not depend on
+        it.
+    random_state : int, RandomState or None
+        Seed of mini-batches and held-out rows; None draws one.
+    verbose : int
+        1 prints the loss at steps 0, 1, 2, 5, 10, …; 2 at every step.
+
+    Attributes
+    ----------
+    coef_ : ndarray, (n_features,) or (n_targets, n_features)
+        In the units of X, of its dtype.
+    intercept_ : float or ndarray, (n_targets,)
+        0 where none was fitted.
+    n_iter_ : int
+        Steps made; passes over the data for mini-batches.
+    history_ : History
+        Loss, gradient norm, step size and seconds of every step.
+    status_ : str
+        How the descent ended: ``"converged"``, ``"max_steps"``, …
+    solver_, backend_ : str
+        What did it.
+    fit_ : Fit
+        All that `descend` returned; ``fit_.plot()`` draws the loss.
+    n_features_in_, feature_names_in_
+        Of the X that was fitted.
+
+    See Also
+    --------
+    steepest.descend : The literal form.
+
+    Examples
+    --------
+    >>> import steepest as st
+    >>> model = st.GDRegressor(alpha=0.0).fit([[0.0], [1.0], [2.0]], [1.0, 3.0, 5.0])
+    >>> model.predict([[3.0]]).round(6)
+    array([7.])
+    """
+
+    def __init__(
+        self,
+        loss: str | Loss = "squared_error",
+        *,
+        penalty: str | None = "l2",
+        alpha: float = 1e-4,
+        l1_ratio: float = 0.15,
+        fit_intercept: bool = True,
+        solver: str | Method = "auto",
+        learning_rate: float | str | StepSize = "auto",
+        batch_size: int | None = None,
+        max_iter: int = 1000,
+        tol: float = 1e-6,
+        precondition: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        warm_start: bool = False,
+        backend: str = "auto",
+        n_jobs: int | None = None,
+        random_state: Any = 0,
+        verbose: int = 0,
+    ) -> None:
+        super().__init__(
+            loss,
+            penalty=penalty,
+            alpha=alpha,
+            l1_ratio=l1_ratio,
+            fit_intercept=fit_intercept,
+            solver=solver,
+            learning_rate=learning_rate,
+            batch_size=batch_size,
+            max_iter=max_iter,
+            tol=tol,
+            precondition=precondition,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            n_iter_no_change=n_iter_no_change,
+            warm_start=warm_start,
+            backend=backend,
+            n_jobs=n_jobs,
+            random_state=random_state,
+            verbose=verbose,
+        )
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        kind = type(as_loss(self.loss))
+        tags.target_tags.multi_output = kind is Mse
+        tags.target_tags.positive_only = kind is Poisson
+        return tags
+
+    @with_callbacks
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: ArrayLike | None = None,
+        *,
+        offset: ArrayLike | None = None,
+        eval_set: tuple[Any, Any] | None = None,
+    ) -> Self:
+        """Fit to X and y.
+
+        Parameters
+        ----------
+        X : array_like, frame or sparse, (n_samples, n_features)
+            float32 or float64 is used in place where its layout allows it; the names of a frame's columns are kept.
+        y : array_like, (n_samples,) or, for squared errors, (n_samples, n_targets)
+            Numbers; counts ≥ 0 for ``"poisson"``.
+        sample_weight : array_like, (n_samples,), optional
+            None negative. Weight 2 is the same as the row twice.
+        offset : array_like, (n_samples,) or (n_samples, n_targets), optional
+            A known part of the scores, such as the logarithm of an exposure.
+        eval_set : (X, y), optional
+            Validation data: the parameters that were best on it are kept.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        InputError
+            If an argument or a parameter is not what it should be.
+        DivergenceError
+            If `learning_rate` was given and is too large.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If `tol` was not reached; scikit-learn's and ours in one.
+        """
+        matrix, targets = self._as_checked(X, y, reset=True, several=is_table(np.asarray(y)), numeric=True)
+        self._check_loss()
+        self._in_our_words(self._fit, matrix, targets, sample_weight, offset, eval_set)
+        return self
+
+    @with_callbacks
+    def partial_fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
+        """Make one pass of mini-batch steps over this part of the data, from where the last call ended.
+
+        Parameters
+        ----------
+        X : array_like, frame or sparse, (n_samples, n_features)
+            Some rows.
+        y : array_like, (n_samples,) or (n_samples, n_targets)
+            Their targets.
+        sample_weight : array_like, (n_samples,), optional
+            Their weights.
+
+        Returns
+        -------
+        self
+            Every call is an epoch of ``"sgd"``, or of ``"adam"`` if that is the solver.
+        """
+        first = not hasattr(self, "coef_")
+        matrix, targets = self._as_checked(X, y, reset=first, several=is_table(np.asarray(y)), numeric=True)
+        self._check_loss()
+        self._in_our_words(self._update, matrix, targets, sample_weight)
+        return self
+
+    def _check_loss(self) -> None:
+        if isinstance(as_loss(self.loss), (LogLoss, SquaredHinge)):
+            raise InputError(f"loss: expected one for numbers; {self.loss!r} is for GDClassifier")
+
+    def _keep(self, fit: Fit) -> None:
+        self.coef_, self.intercept_ = fit.coef, fit.intercept
+
+    def predict(self, X: Any, *, offset: ArrayLike | None = None) -> NDArray[Any]:
+        """Predict the targets of X.
+
+        Parameters
+        ----------
+        X : array_like, frame or sparse, (n_samples, n_features)
+            With the columns of training.
+        offset : array_like, (n_samples,) or (n_samples, n_targets), optional
+            As in `fit`.
+
+        Returns
+        -------
+        ndarray, (n_samples,) or (n_samples, n_targets)
+            The scores; their exponential for ``"poisson"``.
+        """
+        scores = self._scores(X)
+        if offset is not None:
+            scores = scores + np.asarray(offset, dtype=scores.dtype)
+        return np.asarray(self.loss_.mean(np, scores))

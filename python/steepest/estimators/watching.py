@@ -1,0 +1,96 @@
+"""What is told while an estimator fits: lines on the terminal, and scikit-learn's callbacks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sklearn.base import BaseEstimator
+
+try:
+    from sklearn.callback import CallbackSupportMixin, with_callbacks
+except ImportError:
+    # scikit-learn before 1.9 has no callbacks.
+    class CallbackSupportMixin:  # type: ignore[no-redef]
+        """Nothing to support."""
+
+    def with_callbacks(method: Any) -> Any:
+        """Return the method."""
+        return method
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from steepest.problem import StepInfo
+    from steepest.result import Fit
+
+__all__ = ["CallbackSupportMixin", "Printed", "Watched", "all_of", "with_callbacks"]
+
+
+class Printed:
+    """A line on standard output at steps 0, 1, 2, 5, 10, 20, 50, …, or at every step."""
+
+    def __init__(self, title: str, *, every_step: bool) -> None:
+        self.title, self.every_step = title, every_step
+        self.due = 0
+
+    def __call__(self, info: StepInfo) -> None:
+        """Print the line, if it is due."""
+        if info.step < self.due:
+            return
+        self.due = info.step + 1 if self.every_step else _next_round(info.step)
+        validation = "" if info.validation_loss != info.validation_loss else f"   validation {info.validation_loss:.6g}"  # noqa: PLR0124
+        print(  # noqa: T201
+            f"{self.title} step {info.step:>7,}   loss {info.loss:.6g}   gradient norm {info.gradient_norm:.2e}"
+            f"{validation}   {info.seconds:.2f} s"
+        )
+
+    def end(self, fit: Fit) -> None:
+        """Print how the descent ended."""
+        print(f"{self.title} step {fit.n_steps:>7,}   loss {fit.loss:.6g}   {fit.message}")  # noqa: T201
+
+
+def _next_round(step: int) -> int:
+    """Return the first of 1, 2, 5, 10, 20, 50, … that is beyond `step`."""
+    power = 1
+    while True:
+        for digit in (1, 2, 5):
+            if digit * power > step:
+                return digit * power
+        power *= 10
+
+
+class Watched:
+    """The steps of a descent as tasks of scikit-learn's callbacks: one task a step, under one for the fit.
+
+    Callbacks that score a fitted estimator are given one when the fit has ended.
+    """
+
+    def __init__(self, estimator: BaseEstimator, n_steps: int, X: Any, y: Any) -> None:
+        self.estimator, self.data = estimator, {"X": X, "y": y}
+        self.context = estimator._init_callback_context(max_subtasks=n_steps)
+        self.context.call_on_fit_task_begin(estimator=estimator, **self.data)
+        self.step: Any = None
+
+    def __call__(self, info: StepInfo) -> object:  # noqa: ARG002
+        """End the task of the last step and begin that of the next; return whether a callback asks to stop."""
+        stop = self._end_step()
+        self.step = self.context.subcontext(task_name="step")
+        self.step.call_on_fit_task_begin(estimator=self.estimator, **self.data)
+        return stop
+
+    def _end_step(self) -> object:
+        step, self.step = self.step, None
+        return None if step is None else step.call_on_fit_task_end(estimator=self.estimator, **self.data)
+
+    def end(self, fit: Fit) -> None:  # noqa: ARG002
+        """End the last step and the fit; the estimator is fitted by now."""
+        self._end_step()
+        self.context.call_on_fit_task_end(estimator=self.estimator, **self.data, reconstruction_attributes=dict)
+
+
+def all_of(watchers: list[Any]) -> Callable[[StepInfo], object] | None:
+    """Return a callback that asks every watcher, or None if there is none: a descent that nobody watches is faster."""
+    if not watchers:
+        return None
+    return lambda info: any([watcher(info) for watcher in watchers])

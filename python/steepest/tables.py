@@ -1,0 +1,114 @@
+"""Frames and foreign arrays in: pandas, polars, pyarrow, anything that speaks Arrow or DLPack."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from steepest.errors import InputError, MissingPackageError
+
+if TYPE_CHECKING:
+    import narwhals.stable.v2 as nw
+    from numpy.typing import NDArray
+
+
+def as_matrix(name: str, given: Any) -> tuple[Any, list[str] | None]:
+    """Return what `given` holds as an array, and the names of its columns if it is a frame.
+
+    A frame whose columns are one block of float32 or float64 is not copied; any other becomes an array of float64, by
+    columns. An array on the CPU that speaks only DLPack is not copied. What is
+    neither is returned as it is.
+
+    Raises
+    ------
+    InputError
+        If a column is not numbers, or the frame has not been collected; the message names it.
+    MissingPackageError
+        If a frame was given and narwhals, which reads frames, is not installed.
+    """
+    if isinstance(given, (np.ndarray, np.generic, list, tuple)) or hasattr(given, "tocsr"):
+        return given, None
+    frame = _as_frame(name, given)
+    if frame is not None:
+        return _matrix(name, frame), [str(column) for column in frame.columns]
+    if hasattr(given, "__dlpack__") and not hasattr(given, "__array__"):
+        try:
+            return np.from_dlpack(given), None
+        except (BufferError, RuntimeError, TypeError, ValueError) as error:
+            raise InputError(f"{name}: expected an array in main memory; {error}") from error
+    return given, None
+
+
+def is_frame(given: Any) -> bool:
+    """Return whether `given` has named columns."""
+    return hasattr(given, "__arrow_c_stream__") or hasattr(given, "__dataframe__") or hasattr(given, "collect_schema")
+
+
+def expect_names(name: str, given: list[str], expected: list[str]) -> None:
+    """Raise an error that lists what is missing and what is unexpected unless the columns are those of training."""
+    if given == expected:
+        return
+    missing = [column for column in expected if column not in set(given)]
+    unexpected = [column for column in given if column not in set(expected)]
+    found = [
+        f"{what}: {', '.join(map(repr, columns))}"
+        for what, columns in (("missing", missing), ("unexpected", unexpected))
+        if columns
+    ]
+    raise InputError(
+        f"{name}: expected the columns of training; "
+        + ("; ".join(found) if found else f"got them in another order; frame[{expected!r}] puts them right")
+    )
+
+
+def _as_frame(name: str, given: Any) -> nw.DataFrame[Any] | None:
+    if not is_frame(given):
+        return None
+    try:
+        import narwhals.stable.v2 as nw
+    except ImportError:
+        raise MissingPackageError(f"{name}: tables need narwhals: pip install narwhals") from None
+
+    table = nw.from_native(given, pass_through=True, allow_series=True)
+    if isinstance(table, nw.Series):
+        return None
+    if isinstance(table, nw.LazyFrame):
+        raise InputError(f"{name}: expected a frame in memory; got a lazy one; {name}.collect() makes one")
+    if isinstance(table, nw.DataFrame):
+        return table
+    try:
+        import pyarrow as pa
+    except ImportError:
+        raise MissingPackageError(
+            f"{name}: reading Arrow data of {type(given).__name__} needs pyarrow: pip install pyarrow"
+        ) from None
+    if not hasattr(given, "__arrow_c_stream__"):
+        return None
+    try:
+        arrow: nw.DataFrame[Any] = nw.from_native(pa.table(given), eager_only=True)
+    except (TypeError, ValueError, pa.ArrowException):
+        # A single Arrow column is an array, not a table.
+        return None
+    return arrow
+
+
+def _matrix(name: str, frame: nw.DataFrame[Any]) -> NDArray[Any]:
+    import narwhals.stable.v2 as nw
+
+    kinds = frame.schema
+    for column in frame.iter_columns():
+        kind = column.dtype
+        if not (kind.is_numeric() or kind == nw.Boolean):
+            shown = next((repr(value) for value in column.head(1).to_list()), "nothing")
+            raise InputError(
+                f"{name}: expected numbers; column {str(column.name)!r} is {kind} (the first is {shown}); leave it out, or "
+                "encode it: sklearn.preprocessing.OneHotEncoder for categories, 'steepest fit' for whole tables"
+            )
+    single, double = (all(kind == wanted for kind in kinds.values()) for wanted in (nw.Float32, nw.Float64))
+    if single or double:
+        return np.asarray(frame.to_numpy())
+    array = np.empty(frame.shape, order="F")
+    for j, column in enumerate(frame.iter_columns()):
+        array[:, j] = column.cast(nw.Float64).to_numpy()
+    return array
