@@ -42,6 +42,7 @@ PYTHON_ROWS = [
     ["metrics"],
     ["preprocessing"],
     ["data"],
+    ["tensor_file"],
     ["model", "model_io"],
     ["compression", "onnx_export"],
     ["training"],

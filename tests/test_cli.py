@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from steepest import cli
-from steepest.model_io import load_model
+from steepest.model_io import load
 from steepest.report import lesson
 
 if TYPE_CHECKING:
@@ -246,8 +246,8 @@ def test_lasso_leaves_columns_out(steepest: Callable[..., Outcome], table: Path,
     assert 2 < found["size"] < 3
     ridge = coefficients(steepest("fit", table, "--target", "price", "--alpha", 1, "--l1-ratio", 0))
     assert ridge["colour=blue"] != 0
-    assert load_model(model).training["l1_ratio"] == 1
-    assert load_model(model).coef.tolist()[0].count(0) == 1
+    assert load(model).training["l1_ratio"] == 1
+    assert load(model).coef.tolist()[0].count(0) == 1
 
 
 def test_tolerance_that_was_not_reached(steepest: Callable[..., Outcome], table: Path) -> None:

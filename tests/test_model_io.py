@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 
 from steepest import ModelFileError
 from steepest.model import LinearModel
-from steepest.model_io import HEADER, load_model, save_model
+from steepest.model_io import HEADER, load, save
 from steepest.preprocessing import Categorical, Encoder, Numeric
 
 ENCODER = Encoder((Numeric("größe"), Categorical("colour", ("red", "blue"))))
@@ -35,8 +35,8 @@ def model(classes: list[Any] | None) -> LinearModel:
 @pytest.mark.parametrize("classes", [None, ["no", "yes"], [0, 1], [False, True], [1.5, 2.5, 3.5]])
 def test_round_trip(tmp_path: Path, classes: list[Any] | None) -> None:
     saved, path = model(classes), tmp_path / "modèle 1.safetensors"
-    save_model(saved, path)
-    loaded = load_model(path)
+    save(saved, path)
+    loaded = load(path)
     assert np.array_equal(loaded.coef, saved.coef)
     assert np.array_equal(loaded.intercept, saved.intercept)
     assert (loaded.loss, loaded.target, loaded.classes) == (saved.loss, saved.target, saved.classes)
@@ -46,12 +46,12 @@ def test_round_trip(tmp_path: Path, classes: list[Any] | None) -> None:
 
 def test_a_file_cut_anywhere_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
-    save_model(model(None), path)
+    save(model(None), path)
     whole = path.read_bytes()
     for length in range(len(whole)):
         path.write_bytes(whole[:length])
         with pytest.raises(ModelFileError, match=r"model\.safetensors"):
-            load_model(path)
+            load(path)
 
 
 def write(path: Path, header: Any, coef: Any, intercept: Any) -> None:
@@ -97,25 +97,25 @@ COEF, INTERCEPT = np.ones((1, 2)), np.ones(1)
 def test_contents_are_checked(tmp_path: Path, header: Any, coef: Any, intercept: Any, message: str) -> None:
     path = tmp_path / "model.safetensors"
     write(path, GOOD, COEF, INTERCEPT)
-    load_model(path)
+    load(path)
     write(path, header, coef, intercept)
     with pytest.raises(ModelFileError, match=message):
-        load_model(path)
+        load(path)
 
 
 def test_deep_nesting_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     save_file({"coef": COEF, "intercept": INTERCEPT}, path, metadata={HEADER: "[" * 200_000})
     with pytest.raises(ModelFileError, match="not a steepest model file"):
-        load_model(path)
+        load(path)
 
 
 def test_a_failed_save_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
-    save_model(model(None), path)
+    save(model(None), path)
     before = path.read_bytes()
     broken = LinearModel("mse", "price", None, ENCODER, COEF, INTERCEPT, {"not json": object()})
     with pytest.raises(TypeError):
-        save_model(broken, path)
+        save(broken, path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]

@@ -23,7 +23,10 @@ The map, in the order of imports (a module uses only modules above it; a test en
 `metrics`           how good a model is
 `preprocessing`     tables to matrices: one-hot, scales
 `data`              files to tables
-`model`, `model_io` a model of a table, with its preprocessing; saved and loaded
+`tensor_file`       the safetensors format
+`model`, `model_io` a linear model by itself; saved and loaded
+`compression`,      smaller models, with what it costs; models as ONNX
+`onnx_export`
 `training`          a table to a model: what ``steepest fit`` does
 `report`, `cli`     what the command line shows; the command line
 ==================  =====================================================================
@@ -54,12 +57,22 @@ from steepest.result import Fit, History, Step
 from steepest.step_sizes import Armijo, Auto, BarzilaiBorwein, Constant, Cosine, Exponential, InverseScaling
 
 if TYPE_CHECKING:
+    from steepest.compression import prune, quantize
     from steepest.estimators import GDClassifier, GDRegressor
+    from steepest.model import LinearModel
+    from steepest.model_io import load, save
+    from steepest.onnx_export import to_onnx
 
 #: What needs more than NumPy, and is imported when it is first asked for.
 _LATER = {
     "GDClassifier": "steepest.estimators",
     "GDRegressor": "steepest.estimators",
+    "LinearModel": "steepest.model",
+    "load": "steepest.model_io",
+    "prune": "steepest.compression",
+    "quantize": "steepest.compression",
+    "save": "steepest.model_io",
+    "to_onnx": "steepest.onnx_export",
 }
 
 
@@ -102,6 +115,7 @@ __all__ = [
     "InputError",
     "InverseScaling",
     "Lbfgs",
+    "LinearModel",
     "LogLoss",
     "MissingPackageError",
     "ModelFileError",
@@ -118,6 +132,11 @@ __all__ = [
     "__version__",
     "descend",
     "iterate",
+    "load",
     "loss_and_gradient",
+    "prune",
+    "quantize",
+    "save",
     "show_backends",
+    "to_onnx",
 ]

@@ -24,6 +24,8 @@ DENSE_RATE, SPARSE_RATE = 1e10, 1.5e9
 NEWTON_STEPS, LBFGS_STEPS = 6, 30
 #: Steps of a first-order method with all rows.
 FIRST_ORDER_STEPS = 100
+#: Seconds that nobody waits for: newton, which ends far below the tolerance, may take them.
+MOMENT = 1e-3
 #: Columns whose Gram matrix, with the sums of several threads, takes a gigabyte.
 MOST_GRAM_FEATURES = 4096
 #: Entries of X that are worth it.
@@ -35,8 +37,9 @@ MOST_NEWTON_PARAMETERS = 2048
 def choose_method(problem: Problem, batch_size: int | None) -> tuple[Method, str]:
     """Return a method for `problem` and the sentence that says why.
 
-    Mini-batches that were asked for: sgd. An ℓ1 part needs a proximal method: nesterov. Otherwise the cheaper of newton
-    and lbfgs by the seconds that their steps should take, with n rows, d columns, k score columns, p parameters:
+    Mini-batches that were asked for: sgd. An ℓ1 part needs a proximal method: nesterov. Otherwise newton where it is a
+    matter of a millisecond, else the cheaper of newton and lbfgs, by the seconds that their steps should take, with n
+    rows, d columns, k score columns, p parameters:
 
     * a pass reads all entries once; 2 k multiplications an entry;
     * lbfgs: 30 passes;
@@ -51,7 +54,7 @@ def choose_method(problem: Problem, batch_size: int | None) -> tuple[Method, str
     size = f"{problem.n_parameters} parameters, {problem.n_samples} rows"
     if problem.n_parameters > MOST_NEWTON_PARAMETERS:
         return Lbfgs(), f"{size}: too many parameters for a Hessian"
-    method: Method = Newton() if newton <= lbfgs else Lbfgs()
+    method: Method = Newton() if newton <= max(lbfgs, MOMENT) else Lbfgs()
     return method, f"{size}: newton should take {_readable(newton)}, lbfgs {_readable(lbfgs)}"
 
 

@@ -140,9 +140,9 @@ def fit(
     training = _with_bar(lambda watch: train(task, options, watch), steps)
     report.show_training(out, training)
     if model is not None:
-        from steepest.model_io import save_model
+        from steepest.model_io import save
 
-        save_model(training.model, model)
+        save(training.model, model)
         out.print(f"model written to {model}", markup=False)
     _plot(plot, training.fit)
 
@@ -159,11 +159,11 @@ def predict(
     ] = None,
 ) -> None:
     """Predict the target for each row of a table, as CSV."""
-    from steepest.model_io import load_model
+    from steepest.model_io import load
 
     if output is not None:
         check_writable(output)
-    fitted = load_model(model)
+    fitted = load(model)
     table, left_out = _rows(fitted, file, missing)
     text = report.predictions_csv(fitted, table)
     if left_out:
@@ -184,10 +184,10 @@ def evaluate(
     missing: MissingOption = "error",
 ) -> None:
     """Compare a model's predictions with the target column of a table."""
-    from steepest.model_io import load_model
+    from steepest.model_io import load
     from steepest.preprocessing import require_column
 
-    fitted = load_model(model)
+    fitted = load(model)
     table, left_out = _rows(fitted, file, missing, with_target=True)
     require_column(table, fitted.target, "target")
     figures = fitted.evaluate(table, table[fitted.target].to_pylist())

@@ -24,24 +24,32 @@ def regression_metrics(y: NDArray[Any], prediction: NDArray[Any]) -> dict[str, f
     }
 
 
-def classification_metrics(class_numbers: NDArray[Any], probabilities: NDArray[Any]) -> dict[str, float]:
-    """Return accuracy, log-loss, and for two classes AUC.
+def classification_metrics(
+    class_numbers: NDArray[Any],
+    predicted: NDArray[Any],
+    ranking: NDArray[Any] | None,
+    probabilities: NDArray[Any] | None,
+) -> dict[str, float]:
+    """Return accuracy; log-loss if there are probabilities; for two classes AUC.
 
     Parameters
     ----------
     class_numbers : ndarray of int, (n,)
         The class of each row.
-    probabilities : ndarray, (n, n_classes)
+    predicted : ndarray of int, (n,)
+        The class that is predicted.
+    ranking : ndarray or None, (n,)
+        What puts the rows in order, the second of two classes last.
+    probabilities : ndarray or None, (n, n_classes)
         Rows that sum to one.
     """
     from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
-    n_classes = probabilities.shape[1]
-    figures = {
-        "accuracy": float(accuracy_score(class_numbers, probabilities.argmax(axis=1))),
-        "log-loss": float(log_loss(class_numbers, probabilities, labels=np.arange(n_classes))),
-    }
-    if n_classes == 2:  # noqa: PLR2004
-        both = len(np.unique(class_numbers)) == n_classes
-        figures["AUC"] = float(roc_auc_score(class_numbers, probabilities[:, 1])) if both else float("nan")
+    figures = {"accuracy": float(accuracy_score(class_numbers, predicted))}
+    if probabilities is not None:
+        labels = np.arange(probabilities.shape[1])
+        figures["log-loss"] = float(log_loss(class_numbers, probabilities, labels=labels))
+    if ranking is not None:
+        both = len(np.unique(class_numbers)) > 1
+        figures["AUC"] = float(roc_auc_score(class_numbers, ranking)) if both else float("nan")
     return figures

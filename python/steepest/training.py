@@ -18,7 +18,7 @@ import numpy as np
 from steepest.backends import get_backend, thread_count
 from steepest.descend import descend
 from steepest.errors import ConvergenceWarning, InputError
-from steepest.losses import LOSSES
+from steepest.losses import LOSSES, LogLoss, Poisson, SquaredHinge
 from steepest.methods import METHODS, check_penalty, matching_step_size
 from steepest.metrics import classification_metrics, regression_metrics
 from steepest.model import LinearModel
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from steepest.result import Fit
 
 FEWEST_ROWS = 4
-#: The losses that a model of a table can be trained for.
-TABLE_LOSSES = ("mse", "squared_error", "log_loss", "cross_entropy")
+#: The losses whose targets are labels.
+OF_LABELS = (LogLoss, SquaredHinge)
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Options:
     def __post_init__(self) -> None:
         """Check what can be checked without the table."""
         if self.loss is not None:
-            known("loss", self.loss, TABLE_LOSSES)
+            known("loss", self.loss, LOSSES)
         if not 0 < number("test_size", self.test_size) < 1:
             raise InputError(f"test_size: expected a number between 0 and 1; got {self.test_size}")
         ElasticNet.from_ratio(self.alpha, self.l1_ratio)
@@ -177,7 +177,7 @@ def _choose_loss(target: nw.Series[Any], loss: str | None) -> tuple[str, str]:
     """Return the loss for a target column, and why."""
     name, kind = target.name, target.dtype
     if loss is not None:
-        return LOSSES[known("loss", loss, TABLE_LOSSES)].name, "as asked"
+        return LOSSES[known("loss", loss, LOSSES)].name, "as asked"
     n_different = target.n_unique()
     if not kind.is_numeric():
         if n_different < 2:  # noqa: PLR2004
@@ -193,21 +193,26 @@ def _choose_loss(target: nw.Series[Any], loss: str | None) -> tuple[str, str]:
 def _targets(column: nw.Series[Any], loss: str) -> tuple[NDArray[Any], list[Any] | None]:
     """Return targets as numbers, or class numbers and their labels."""
     name = column.name
-    if loss == "mse":
+    if LOSSES[loss] not in OF_LABELS:
         if not (column.dtype.is_numeric() or column.dtype == nw.Boolean):
-            raise InputError(f"target: loss mse expects numbers; {name!r} is {column.dtype}")
+            raise InputError(f"target: loss {loss} expects numbers; {name!r} is {column.dtype}")
         y = column.cast(nw.Float64).to_numpy().astype(np.float64)
         if not np.isfinite(y).all():
             row = int(np.argmin(np.isfinite(y)))
             raise InputError(f"target: expected finite numbers; row {row} of {name!r} is {y[row]}")
+        if LOSSES[loss] is Poisson and y.min() < 0:
+            row = int(np.argmin(y))
+            raise InputError(f"target: loss poisson expects counts ≥ 0; row {row} of {name!r} is {y[row]}")
         return y, None
     labels = column.to_list()
     counts = Counter(labels)
     if len(counts) > min(MOST_LEVELS, len(labels) // 2):
-        raise InputError(f"target: loss log_loss expects a few classes; {name!r} has {len(counts):,} different values")
+        raise InputError(f"target: loss {loss} expects a few classes; {name!r} has {len(counts):,} different values")
     classes = sorted(counts)
     if not all(isinstance(label, (str, int, float)) for label in classes):
         raise InputError(f"target: expected labels that are text or numbers; {name!r} is {column.dtype}")
+    if LOSSES[loss] is SquaredHinge and len(classes) > 2:  # noqa: PLR2004
+        raise InputError(f"target: loss {loss} is for two classes; {name!r} has {len(classes)}; log_loss takes any")
     rare = min(classes, key=counts.__getitem__)
     if counts[rare] < 2:  # noqa: PLR2004
         raise InputError(f"target: class {rare!r} of {name!r} has one row; a class needs two")
@@ -290,10 +295,7 @@ def _record(task: Task, options: Options, fit: Fit) -> dict[str, Any]:
 
 
 def _metrics(task: Task, model: LinearModel, rows: NDArray[np.int64]) -> dict[str, float]:
-    scores = model.scores_of(task.X[rows])
-    if task.classes is None:
-        return regression_metrics(task.y[rows], scores[:, 0])
-    return classification_metrics(task.y[rows], model.probabilities_of(scores))
+    return model.metrics_of(task.y[rows], model.scores_of(task.X[rows]))
 
 
 def _constant_metrics(task: Task) -> dict[str, float]:
@@ -302,4 +304,7 @@ def _constant_metrics(task: Task) -> dict[str, float]:
     if task.classes is None:
         return regression_metrics(y_test, np.full(len(y_test), y_train.mean()))
     shares = np.bincount(y_train, minlength=len(task.classes)) / len(y_train)
-    return classification_metrics(y_test, np.tile(shares, (len(y_test), 1)))
+    likely = np.full(len(y_test), shares.argmax())
+    ranking = np.zeros(len(y_test)) if len(shares) == 2 else None  # noqa: PLR2004
+    probabilities = np.tile(shares, (len(y_test), 1)) if LOSSES[task.loss] is LogLoss else None
+    return classification_metrics(y_test, likely, ranking, probabilities)
