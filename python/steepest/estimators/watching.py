@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sklearn.base import BaseEstimator
-
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
 except ImportError:
@@ -20,6 +18,8 @@ except ImportError:
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from sklearn.base import BaseEstimator
 
     from steepest.problem import StepInfo
     from steepest.result import Fit
@@ -39,7 +39,7 @@ class Printed:
         if info.step < self.due:
             return
         self.due = info.step + 1 if self.every_step else _next_round(info.step)
-        validation = "" if info.validation_loss != info.validation_loss else f"   validation {info.validation_loss:.6g}"  # noqa: PLR0124
+        validation = "" if info.validation_loss != info.validation_loss else f"   validation {info.validation_loss:.6g}"
         print(  # noqa: T201
             f"{self.title} step {info.step:>7,}   loss {info.loss:.6g}   gradient norm {info.gradient_norm:.2e}"
             f"{validation}   {info.seconds:.2f} s"
@@ -68,7 +68,7 @@ class Watched:
 
     def __init__(self, estimator: BaseEstimator, n_steps: int, X: Any, y: Any) -> None:
         self.estimator, self.data = estimator, {"X": X, "y": y}
-        self.context = estimator._init_callback_context(max_subtasks=n_steps)
+        self.context = estimator._init_callback_context(max_subtasks=n_steps)  # noqa: SLF001 (the protocol's own name)
         self.context.call_on_fit_task_begin(estimator=estimator, **self.data)
         self.step: Any = None
 
@@ -93,4 +93,4 @@ def all_of(watchers: list[Any]) -> Callable[[StepInfo], object] | None:
     """Return a callback that asks every watcher, or None if there is none: a descent that nobody watches is faster."""
     if not watchers:
         return None
-    return lambda info: any([watcher(info) for watcher in watchers])
+    return lambda info: any([watcher(info) for watcher in watchers])  # noqa: C419 (each is asked)
