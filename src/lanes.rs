@@ -15,6 +15,29 @@ pub fn vectorized<R>(kernel: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(kernel)
 }
 
+/// A loop whose products may be fused with the sums that they go into, for instruction sets that can.
+pub trait Kernel {
+    fn run<const FUSED: bool>(self);
+}
+
+/// Runs `kernel` compiled for the best instruction set of this processor, fused if that can.
+#[inline(always)]
+pub fn vectorized_kernel(kernel: impl Kernel) {
+    run_kernel(kernel);
+}
+
+#[pulp::with_simd(run_kernel = pulp::Arch::new())]
+#[inline(always)]
+fn run_kernel_with_simd<S: Simd, K: Kernel>(_simd: S, kernel: K) {
+    // AVX2 comes with fused multiplication here, as the library defines it, and so do all registers wider than that;
+    // what is narrower has it on 64-bit ARM alone.
+    if const { size_of::<S::f64s>() >= 32 || cfg!(target_arch = "aarch64") } {
+        kernel.run::<true>();
+    } else {
+        kernel.run::<false>();
+    }
+}
+
 /// What `vectorized` compiles for here: the library's name for it.
 pub fn instruction_set() -> &'static str {
     let name = format!("{:?}", pulp::Arch::new());
@@ -23,9 +46,9 @@ pub fn instruction_set() -> &'static str {
     found.map_or("baseline instructions", |(_, known)| known)
 }
 
-/// Σ aᵢ bᵢ, for kernels that are already compiled for `S`.
+/// Σ aᵢ bᵢ, spread over the lanes of a register, for kernels that are already compiled for `S`.
 #[inline(always)]
-fn dot_on<S: Simd, T: Real>(simd: S, a: &[T], b: &[T]) -> T {
+pub fn product<S: Simd, T: Real>(simd: S, a: &[T], b: &[T]) -> T::Vector<S> {
     let (a_whole, a_rest) = T::whole::<S>(a);
     let (b_whole, b_rest) = T::whole::<S>(b);
     let mut sums = [T::zeros(simd); ACCUMULATORS];
@@ -43,7 +66,7 @@ fn dot_on<S: Simd, T: Real>(simd: S, a: &[T], b: &[T]) -> T {
         let (a, b) = (T::partial(simd, a_rest), T::partial(simd, b_rest));
         sums[1] = T::multiply_add(simd, a, b, sums[1]);
     }
-    T::total(simd, join::<S, T>(simd, sums))
+    join::<S, T>(simd, sums)
 }
 
 #[inline(always)]
@@ -56,7 +79,7 @@ fn join<S: Simd, T: Real>(simd: S, sums: [T::Vector<S>; ACCUMULATORS]) -> T::Vec
 #[pulp::with_simd(dot = pulp::Arch::new())]
 #[inline(always)]
 pub fn dot_with_simd<S: Simd, T: Real>(simd: S, a: &[T], b: &[T]) -> T {
-    dot_on(simd, a, b)
+    T::total(simd, product(simd, a, b))
 }
 
 /// Σ aᵢ.
@@ -76,6 +99,24 @@ pub fn sum_with_simd<S: Simd, T: Real>(simd: S, a: &[T]) -> T {
     }
     sums[1] = T::add_lanes(simd, sums[1], T::partial(simd, rest));
     T::total(simd, join::<S, T>(simd, sums))
+}
+
+/// The totals of four registers: together they take a third of the exchanges that each would by itself.
+#[inline(always)]
+pub fn totals<S: Simd, T: Real>(simd: S, sums: [T::Vector<S>; 4]) -> [T; 4] {
+    let n_lanes = T::lanes::<S>(&sums[0]).len();
+    if n_lanes < 4 {
+        return sums.map(|sum| T::total(simd, sum));
+    }
+    let [a, b, c, d] = T::exchange(simd, sums);
+    let joined = T::add_lanes(simd, T::add_lanes(simd, a, b), T::add_lanes(simd, c, d));
+    // Whose entries stand where: constants go through the same exchange, which the compiler does ahead of time.
+    let owners = T::exchange(simd, [0.0, 1.0, 2.0, 3.0].map(|k| T::splat(simd, T::from_f64(k))))[0];
+    let mut totals = [T::ZERO; 4];
+    for (&entry, owner) in T::lanes::<S>(&joined).iter().zip(T::lanes::<S>(&owners)) {
+        totals[owner.to_f64() as usize & 3] += entry;
+    }
+    totals
 }
 
 /// y ← y + scale · x.

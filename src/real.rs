@@ -1,6 +1,7 @@
 //! The two scalar types: `f32` and `f64`, and what a kernel may ask of them.
 
 use pulp::Simd;
+use pulp::bytemuck::cast_slice;
 use std::fmt::Debug;
 use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Sub, SubAssign};
 
@@ -48,6 +49,8 @@ pub trait Real:
     fn to_f64(self) -> f64;
     fn natural_log(self) -> Self;
     fn magnitude(self) -> Self;
+    /// self · factor + term with one rounding: fast only where the instruction set has it.
+    fn fused(self, factor: Self, term: Self) -> Self;
     /// 1 where the sign is plus, 0 where it is minus; arithmetic on bits, never a branch.
     fn is_positive(self) -> Self;
     /// One register of these on the instruction set `S`, and what a reduction needs of it.
@@ -65,6 +68,11 @@ pub trait Real:
     /// a · b + c, fused where the instruction set can.
     fn multiply_add<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>, c: Self::Vector<S>) -> Self::Vector<S>;
     fn total<S: Simd>(simd: S, a: Self::Vector<S>) -> Self;
+    /// The entries of a register.
+    fn lanes<S: Simd>(a: &Self::Vector<S>) -> &[Self];
+    /// Four registers with their entries exchanged, so that each has a quarter of every one of those given, all four in
+    /// the same places. Only for registers of at least four lanes; which places, the instruction set decides.
+    fn exchange<S: Simd>(simd: S, a: [Self::Vector<S>; 4]) -> [Self::Vector<S>; 4];
 
     /// 2ⁿ, given n + `ROUNDING`: the low bits of that sum are n in two's complement.
     fn power_of_two(rounded: Self) -> Self;
@@ -95,6 +103,11 @@ impl Real for f32 {
     #[inline(always)]
     fn magnitude(self) -> f32 {
         self.abs()
+    }
+
+    #[inline(always)]
+    fn fused(self, factor: f32, term: f32) -> f32 {
+        self.mul_add(factor, term)
     }
 
     #[inline(always)]
@@ -155,6 +168,16 @@ impl Real for f32 {
     }
 
     #[inline(always)]
+    fn lanes<S: Simd>(a: &S::f32s) -> &[f32] {
+        cast_slice(std::slice::from_ref(a))
+    }
+
+    #[inline(always)]
+    fn exchange<S: Simd>(simd: S, a: [S::f32s; 4]) -> [S::f32s; 4] {
+        simd.deinterleave_shfl_f32s(a)
+    }
+
+    #[inline(always)]
     fn power_of_two(rounded: f32) -> f32 {
         f32::from_bits(rounded.to_bits().wrapping_add(127) << 23)
     }
@@ -208,6 +231,11 @@ impl Real for f64 {
     #[inline(always)]
     fn magnitude(self) -> f64 {
         self.abs()
+    }
+
+    #[inline(always)]
+    fn fused(self, factor: f64, term: f64) -> f64 {
+        self.mul_add(factor, term)
     }
 
     #[inline(always)]
@@ -265,6 +293,16 @@ impl Real for f64 {
     #[inline(always)]
     fn total<S: Simd>(simd: S, a: S::f64s) -> f64 {
         simd.reduce_sum_f64s(a)
+    }
+
+    #[inline(always)]
+    fn lanes<S: Simd>(a: &S::f64s) -> &[f64] {
+        cast_slice(std::slice::from_ref(a))
+    }
+
+    #[inline(always)]
+    fn exchange<S: Simd>(simd: S, a: [S::f64s; 4]) -> [S::f64s; 4] {
+        simd.deinterleave_shfl_f64s(a)
     }
 
     #[inline(always)]

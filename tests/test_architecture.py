@@ -97,7 +97,7 @@ RUST_HOMES = {
     "rayon": {"reduce.rs"},
     "pyo3": {"python/mod.rs", "python/problem.rs"},
     "numpy": {"python/mod.rs", "python/problem.rs"},
-    "pulp": {"lanes.rs", "lines/mod.rs", "real.rs"},
+    "pulp": {"lanes.rs", "lines/mod.rs", "lines/short.rs", "real.rs"},
     "unsafe": set[str](),
 }
 MOST_LINES = 420

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, strategies
+from hypothesis import assume, given, strategies
 from numpy.typing import NDArray
 
 import steepest as st
@@ -132,6 +132,8 @@ def test_auto_is_one_number_for_all_steps(backend: str, dtype: Any, data: strate
     sample = data.draw(strategies.sampled_from(BOUNDED).flatmap(samples)).smooth.cast(dtype)
     automatic = run(sample, backend, n_steps=3)
     rate = automatic.history.step_size[0]
+    # Where the minimum was met before, nothing but rounding tells whether a step is too long.
+    assume(automatic.history.gradient_norm[-1] > 1e-6 * automatic.history.gradient_norm[0])
     assert bits(run(sample, backend, n_steps=3, learning_rate=float(rate))) == bits(automatic)
 
 

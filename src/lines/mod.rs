@@ -1,20 +1,23 @@
 //! The two products of a gradient, on lines of a matrix: rows in C order, columns in Fortran order.
 //!
 //! The scores of rows in C order are the products of each line with the coefficients, and so are the slopes of columns
-//! in Fortran order with the residual. The other product is in both cases a sum of lines. Several lines are read at a
-//! time: the vector that all of them meet is loaded once for them, and additions do not wait for one another.
+//! in Fortran order with the residual. The other product is in both cases a sum of lines.
 
 mod narrow;
+mod short;
 
-use crate::lanes::vectorized;
+use crate::lanes::{product, totals, vectorized};
 use crate::real::Real;
 use narrow::{MOST_NARROW, MOST_NARROW_BYTES, add_narrow_dots, add_narrow_lines};
 use pulp::Simd;
+use short::{add_short_dots, add_short_lines};
 
-/// Lines that meet the vector together: as many sums as hide the latency of an addition.
+/// Lines whose products with the vector are totalled together. They are read one after the other, as the processor
+/// foresees it when it reads ahead: several at a time halve the rate from memory, unless each is as long as this.
 const DOTS_AT_ONCE: usize = 4;
-/// Lines below this length meet the vector one after the other.
-const SHORT_BYTES: usize = 1024;
+const LONG_BYTES: usize = 8 << 10;
+/// Lanes of the widest register, of the smaller type.
+const MOST_LANES: usize = 16;
 /// Lines that one sweep over the sum adds, to load and store the sum once for all of them.
 const LINES_AT_ONCE: usize = 8;
 
@@ -31,6 +34,19 @@ impl<'a, T: Real> Lines<'a, T> {
     #[inline(always)]
     fn line(self, i: usize) -> &'a [T] {
         &self.data[i * self.stride..][..self.length]
+    }
+
+    /// The last entries of line i that fill a register, some of which whole registers have seen before. If the line is
+    /// shorter than that, line i and what stands behind it.
+    #[inline(always)]
+    fn last_register<S: Simd>(self, simd: S, i: usize) -> T::Vector<S> {
+        let n_lanes = n_lanes::<S, T>(simd);
+        let start = i * self.stride + self.length.saturating_sub(n_lanes);
+        match self.data.get(start..start + n_lanes) {
+            // A whole register is read at once; a part of one takes several times as long.
+            Some(entries) => T::whole::<S>(entries).0[0],
+            None => T::partial(simd, &self.data[start..]),
+        }
     }
 
     fn are_narrow(self) -> bool {
@@ -66,25 +82,32 @@ impl<'a, T: Real> Lines<'a, T> {
 #[pulp::with_simd(add_wide_dots = pulp::Arch::new())]
 #[inline(always)]
 fn add_wide_dots_with_simd<S: Simd, T: Real>(simd: S, lines: Lines<'_, T>, vector: &[T], sums: &mut [T]) {
-    // Short lines in their order, as the processor foresees it when it reads ahead.
-    let n_together = if lines.length * size_of::<T>() < SHORT_BYTES { 0 } else { lines.count };
-    let (together, _) = sums[..n_together].as_chunks_mut::<DOTS_AT_ONCE>();
-    let mut next = 0;
-    for sums in together {
-        let found = products(simd, [0, 1, 2, 3].map(|k| lines.line(next + k)), vector);
-        for (sum, found) in sums.iter_mut().zip(found) {
-            *sum += T::total(simd, found);
-        }
-        next += DOTS_AT_ONCE;
+    if add_short_dots(simd, lines, vector, sums) {
+        return;
     }
-    for sum in &mut sums[next..lines.count] {
-        let [found] = products(simd, [lines.line(next)], vector);
-        *sum += T::total(simd, found);
-        next += 1;
+    let are_long = lines.length * size_of::<T>() >= LONG_BYTES;
+    let (groups, alone) = sums[..lines.count].as_chunks_mut::<DOTS_AT_ONCE>();
+    let first_alone = groups.len() * DOTS_AT_ONCE;
+    for (g, sums) in groups.iter_mut().enumerate() {
+        let group = [0, 1, 2, 3].map(|k| lines.line(g * DOTS_AT_ONCE + k));
+        let mut found = [T::zeros(simd); DOTS_AT_ONCE];
+        if are_long {
+            found = products(simd, group, vector);
+        } else {
+            for k in 0..DOTS_AT_ONCE {
+                found[k] = product(simd, group[k], vector);
+            }
+        }
+        for (sum, found) in sums.iter_mut().zip(totals::<S, T>(simd, found)) {
+            *sum += found;
+        }
+    }
+    for (k, sum) in alone.iter_mut().enumerate() {
+        *sum += T::total(simd, product(simd, lines.line(first_alone + k), vector));
     }
 }
 
-/// ⟨line, vector⟩ for each line, spread over the lanes of a register.
+/// ⟨line, vector⟩ for each line, spread over the lanes of a register; the vector is loaded once for all of them.
 #[inline(always)]
 fn products<S: Simd, T: Real, const N: usize>(simd: S, lines: [&[T]; N], vector: &[T]) -> [T::Vector<S>; N] {
     let (whole, rest) = T::whole::<S>(vector);
@@ -106,9 +129,31 @@ fn products<S: Simd, T: Real, const N: usize>(simd: S, lines: [&[T]; N], vector:
     sums
 }
 
+/// What `vector` holds beyond its whole registers, in the places that it has in the last register of a line.
+#[inline(always)]
+fn rest_of_vector<S: Simd, T: Real>(simd: S, vector: &[T]) -> Option<T::Vector<S>> {
+    let (whole, rest) = T::whole::<S>(vector);
+    if rest.is_empty() {
+        return None;
+    }
+    let n_lanes = n_lanes::<S, T>(simd);
+    let mut padded = [T::ZERO; MOST_LANES];
+    let place = if whole.is_empty() { 0 } else { n_lanes - rest.len() };
+    padded[place..place + rest.len()].copy_from_slice(rest);
+    Some(T::partial(simd, &padded[..n_lanes]))
+}
+
+#[inline(always)]
+fn n_lanes<S: Simd, T: Real>(simd: S) -> usize {
+    T::lanes::<S>(&T::zeros(simd)).len()
+}
+
 #[pulp::with_simd(add_wide_lines = pulp::Arch::new())]
 #[inline(always)]
 fn add_wide_lines_with_simd<S: Simd, T: Real>(simd: S, lines: Lines<'_, T>, weights: &[T], sum: &mut [T]) {
+    if add_short_lines(simd, lines, weights, sum) {
+        return;
+    }
     let (groups, rest) = weights[..lines.count].as_chunks::<LINES_AT_ONCE>();
     for (group, weights) in groups.iter().enumerate() {
         let line = |k: usize| lines.line(group * LINES_AT_ONCE + k);

@@ -6,8 +6,6 @@ use crate::real::Real;
 /// The longest line that is treated so.
 pub const MOST_NARROW: usize = 8;
 pub const MOST_NARROW_BYTES: usize = 56;
-/// Lines whose weighted entries are added before they meet the sum.
-const LINES_AT_ONCE: usize = 8;
 
 /// sums[i] ← sums[i] + ⟨line i, vector⟩, lines of the vector's length one after the other.
 #[inline(always)]
@@ -41,22 +39,41 @@ fn add_dots<T: Real, const D: usize>(lines: &[T], vector: &[T], sums: &mut [T]) 
 /// sum ← sum + Σᵢ weights[i] · line i, lines of the sum's length one after the other.
 #[inline(always)]
 pub fn add_narrow_lines<T: Real>(lines: &[T], weights: &[T], sum: &mut [T]) {
-    let d = sum.len();
-    let mut weights = weights.chunks_exact(LINES_AT_ONCE);
-    let mut groups = lines.chunks_exact(LINES_AT_ONCE * d);
-    for (r, group) in weights.by_ref().zip(groups.by_ref()) {
-        let line = |k: usize| &group[k * d..][..d];
-        let (x0, x1, x2, x3) = (line(0), line(1), line(2), line(3));
-        let (x4, x5, x6, x7) = (line(4), line(5), line(6), line(7));
-        for j in 0..d {
-            let first = (r[0] * x0[j] + r[1] * x1[j]) + (r[2] * x2[j] + r[3] * x3[j]);
-            let second = (r[4] * x4[j] + r[5] * x5[j]) + (r[6] * x6[j] + r[7] * x7[j]);
-            sum[j] += first + second;
+    // Sums that run side by side, one for each of as many lines: as many as the compiler keeps in registers.
+    match sum.len() {
+        1 => add_lines::<T, 1, 8>(lines, weights, sum),
+        2 => add_lines::<T, 2, 8>(lines, weights, sum),
+        3 => add_lines::<T, 3, 8>(lines, weights, sum),
+        4 => add_lines::<T, 4, 8>(lines, weights, sum),
+        5 => add_lines::<T, 5, 4>(lines, weights, sum),
+        6 => add_lines::<T, 6, 4>(lines, weights, sum),
+        7 => add_lines::<T, 7, 4>(lines, weights, sum),
+        8 => add_lines::<T, 8, 4>(lines, weights, sum),
+        _ => {}
+    }
+}
+
+#[inline(always)]
+fn add_lines<T: Real, const D: usize, const K: usize>(lines: &[T], weights: &[T], sum: &mut [T]) {
+    let Some(sum) = sum.first_chunk_mut::<D>() else { return };
+    let mut sums = [[T::ZERO; D]; K];
+    let (groups, last) = weights.as_chunks::<K>();
+    let (lines, last_lines) = lines.as_chunks::<D>().0.split_at(groups.len() * K);
+    for (weights, lines) in groups.iter().zip(lines.as_chunks::<K>().0) {
+        for k in 0..K {
+            for j in 0..D {
+                sums[k][j] += weights[k] * lines[k][j];
+            }
         }
     }
-    for (&weight, line) in weights.remainder().iter().zip(groups.remainder().chunks_exact(d)) {
-        for (sum, &x) in sum.iter_mut().zip(line) {
-            *sum += weight * x;
+    for (k, (&weight, line)) in last.iter().zip(last_lines).enumerate() {
+        for j in 0..D {
+            sums[k][j] += weight * line[j];
+        }
+    }
+    for part in &sums {
+        for (sum, part) in sum.iter_mut().zip(part) {
+            *sum += *part;
         }
     }
 }

@@ -6,7 +6,7 @@ mod pointwise;
 mod rowwise;
 
 use crate::error::Error;
-use crate::lanes::{sum, vectorized};
+use crate::lanes::{Kernel, sum, vectorized_kernel};
 use crate::real::Real;
 use pointwise::{HuberAt, Logistic, PoissonAt, SquaredError, SquaredHingeAt, pointwise, second_derivatives};
 use rowwise::{cross_entropy, probabilities, softmax, squared_errors};
@@ -105,24 +105,7 @@ impl Loss {
         scores: &mut [T],
         values: &mut [T],
     ) -> f64 {
-        vectorized(
-            #[inline(always)]
-            || {
-                match self {
-                    Self::Mse { n_targets: 1 } => pointwise(SquaredError, targets, scores, values),
-                    Self::Mse { n_targets } => squared_errors(n_targets, targets, scores, values),
-                    Self::LogLoss => pointwise(Logistic, targets, scores, values),
-                    Self::Softmax { n_classes } => softmax(n_classes, targets, scores, values),
-                    Self::CrossEntropy { n_classes } => cross_entropy(n_classes, targets, scores, values),
-                    Self::Huber { delta } => pointwise(HuberAt(T::from_f64(delta)), targets, scores, values),
-                    Self::Poisson => pointwise(PoissonAt, targets, scores, values),
-                    Self::SquaredHinge => pointwise(SquaredHingeAt, targets, scores, values),
-                }
-                if let Some(weights) = weights {
-                    weigh(weights, self.width(), scores, values);
-                }
-            },
-        );
+        vectorized_kernel(Evaluation { loss: self, targets, weights, scores, values });
         sum(values).to_f64()
     }
 
@@ -147,6 +130,35 @@ impl Loss {
     pub fn second_derivative<T: Real>(self, prepared: &[T], k: usize, l: usize) -> T {
         let own = if k == l { prepared[k] } else { T::ZERO };
         if self.is_separable() { own } else { own - prepared[k] * prepared[l] }
+    }
+}
+
+/// `Loss::value_and_residual` of a block, but for the sum.
+struct Evaluation<'a, T> {
+    loss: Loss,
+    targets: &'a [T],
+    weights: Option<&'a [T]>,
+    scores: &'a mut [T],
+    values: &'a mut [T],
+}
+
+impl<T: Real> Kernel for Evaluation<'_, T> {
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) {
+        let Self { loss, targets, weights, scores, values } = self;
+        match loss {
+            Loss::Mse { n_targets: 1 } => pointwise::<T, FUSED>(SquaredError, targets, scores, values),
+            Loss::Mse { n_targets } => squared_errors(n_targets, targets, scores, values),
+            Loss::LogLoss => pointwise::<T, FUSED>(Logistic, targets, scores, values),
+            Loss::Softmax { n_classes } => softmax::<T, FUSED>(n_classes, targets, scores, values),
+            Loss::CrossEntropy { n_classes } => cross_entropy::<T, FUSED>(n_classes, targets, scores, values),
+            Loss::Huber { delta } => pointwise::<T, FUSED>(HuberAt(T::from_f64(delta)), targets, scores, values),
+            Loss::Poisson => pointwise::<T, FUSED>(PoissonAt, targets, scores, values),
+            Loss::SquaredHinge => pointwise::<T, FUSED>(SquaredHingeAt, targets, scores, values),
+        }
+        if let Some(weights) = weights {
+            weigh(weights, loss.width(), scores, values);
+        }
     }
 }
 

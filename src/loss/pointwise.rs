@@ -7,7 +7,7 @@ use crate::real::Real;
 /// A loss of one score a row at a point, without branches.
 pub trait Point<T>: Copy {
     /// ℓ and ∂ℓ/∂z.
-    fn at(self, y: T, z: T) -> (T, T);
+    fn at<const FUSED: bool>(self, y: T, z: T) -> (T, T);
     /// ∂²ℓ/∂z².
     fn bend(self, y: T, z: T) -> T;
 }
@@ -17,7 +17,7 @@ pub struct SquaredError;
 
 impl<T: Real> Point<T> for SquaredError {
     #[inline(always)]
-    fn at(self, y: T, z: T) -> (T, T) {
+    fn at<const FUSED: bool>(self, y: T, z: T) -> (T, T) {
         let residual = z - y;
         (residual * residual, residual + residual)
     }
@@ -36,19 +36,19 @@ impl<T: Real> Point<T> for Logistic {
     /// subtracted from something close to one. The choice between z > 0 and z < 0 is made by two maxima of numbers
     /// in [0, 1], because a conditional would become a branch and keep the loop over a block from being vector code.
     #[inline(always)]
-    fn at(self, y: T, z: T) -> (T, T) {
+    fn at<const FUSED: bool>(self, y: T, z: T) -> (T, T) {
         let magnitude = z.magnitude();
-        let e = exp(-magnitude);
+        let e = exp::<T, FUSED>(-magnitude);
         let positive = z.is_positive();
         let (of_miss, of_hit) = (larger(e, positive), larger(e, T::ONE - positive));
         let numerator = (T::ONE - y) * of_miss - y * of_hit;
-        let (logarithm, inverse) = log1p_and_inverse(e);
+        let (logarithm, inverse) = log1p_and_inverse::<T, FUSED>(e);
         (z * positive - y * z + logarithm, numerator * inverse)
     }
 
     #[inline(always)]
     fn bend(self, _y: T, z: T) -> T {
-        let e = exp(-z.magnitude());
+        let e = exp::<T, false>(-z.magnitude());
         e / ((T::ONE + e) * (T::ONE + e))
     }
 }
@@ -59,7 +59,7 @@ pub struct HuberAt<T>(pub T);
 impl<T: Real> Point<T> for HuberAt<T> {
     /// With c the residual cut to ±δ, c (r − ½ c) is both the quadratic and the linear part.
     #[inline(always)]
-    fn at(self, y: T, z: T) -> (T, T) {
+    fn at<const FUSED: bool>(self, y: T, z: T) -> (T, T) {
         let residual = z - y;
         let cut = larger(smaller(residual, self.0), -self.0);
         (cut * (residual - T::from_f64(0.5) * cut), cut)
@@ -77,15 +77,15 @@ pub struct PoissonAt;
 impl<T: Real> Point<T> for PoissonAt {
     /// Beyond `T::HIGHEST_EXPONENT` the exponential goes on as its tangent: finite, and still convex.
     #[inline(always)]
-    fn at(self, y: T, z: T) -> (T, T) {
+    fn at<const FUSED: bool>(self, y: T, z: T) -> (T, T) {
         let cut = smaller(z, T::HIGHEST_EXPONENT);
-        let e = exp(cut);
+        let e = exp::<T, FUSED>(cut);
         (e + e * (z - cut) - y * z, e - y)
     }
 
     #[inline(always)]
     fn bend(self, _y: T, z: T) -> T {
-        exp(smaller(z, T::HIGHEST_EXPONENT))
+        exp::<T, false>(smaller(z, T::HIGHEST_EXPONENT))
     }
 }
 
@@ -94,7 +94,7 @@ pub struct SquaredHingeAt;
 
 impl<T: Real> Point<T> for SquaredHingeAt {
     #[inline(always)]
-    fn at(self, y: T, z: T) -> (T, T) {
+    fn at<const FUSED: bool>(self, y: T, z: T) -> (T, T) {
         let miss = larger(T::ONE - y * z, T::ZERO);
         (miss * miss, -(y * (miss + miss)))
     }
@@ -116,12 +116,12 @@ fn smaller<T: Real>(a: T, b: T) -> T {
 }
 
 #[inline(always)]
-pub fn pointwise<T: Real>(point: impl Point<T>, targets: &[T], scores: &mut [T], values: &mut [T]) {
+pub fn pointwise<T: Real, const FUSED: bool>(point: impl Point<T>, targets: &[T], scores: &mut [T], values: &mut [T]) {
     // One index for three slices of one proven length: what the compiler needs to vectorise.
     let n = values.len();
     let (targets, scores) = (&targets[..n], &mut scores[..n]);
     for i in 0..n {
-        (values[i], scores[i]) = point.at(targets[i], scores[i]);
+        (values[i], scores[i]) = point.at::<FUSED>(targets[i], scores[i]);
     }
 }
 

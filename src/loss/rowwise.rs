@@ -34,14 +34,14 @@ fn shift_rows<T: Real>(n_classes: usize, scores: &mut [T]) {
 
 /// In three sweeps, so that the exponentials of all rows are one loop.
 #[inline(always)]
-pub fn softmax<T: Real>(n_classes: usize, targets: &[T], scores: &mut [T], values: &mut [T]) {
+pub fn softmax<T: Real, const FUSED: bool>(n_classes: usize, targets: &[T], scores: &mut [T], values: &mut [T]) {
     let class = |target: T| target.to_f64() as usize;
     shift_rows(n_classes, scores);
     for ((&target, row), value) in targets.iter().zip(scores.chunks_exact(n_classes)).zip(values.iter_mut()) {
         *value = -row[class(target)];
     }
     for score in scores.iter_mut() {
-        *score = exp(*score);
+        *score = exp::<T, FUSED>(*score);
     }
     for ((&target, row), value) in targets.iter().zip(scores.chunks_exact_mut(n_classes)).zip(values) {
         *value += normalise(row);
@@ -51,7 +51,7 @@ pub fn softmax<T: Real>(n_classes: usize, targets: &[T], scores: &mut [T], value
 
 /// The same with a probability for every class: one that is zero adds nothing, however low its score.
 #[inline(always)]
-pub fn cross_entropy<T: Real>(n_classes: usize, targets: &[T], scores: &mut [T], values: &mut [T]) {
+pub fn cross_entropy<T: Real, const FUSED: bool>(n_classes: usize, targets: &[T], scores: &mut [T], values: &mut [T]) {
     shift_rows(n_classes, scores);
     let rows = targets.chunks_exact(n_classes);
     for ((targets, row), value) in rows.clone().zip(scores.chunks_exact(n_classes)).zip(values.iter_mut()) {
@@ -61,7 +61,7 @@ pub fn cross_entropy<T: Real>(n_classes: usize, targets: &[T], scores: &mut [T],
         }
     }
     for score in scores.iter_mut() {
-        *score = exp(*score);
+        *score = exp::<T, FUSED>(*score);
     }
     for ((targets, row), value) in rows.zip(scores.chunks_exact_mut(n_classes)).zip(values) {
         *value += normalise(row);
@@ -87,7 +87,7 @@ fn normalise<T: Real>(row: &mut [T]) -> T {
 pub fn probabilities<T: Real>(row: &mut [T]) {
     shift_rows(row.len(), row);
     for score in row.iter_mut() {
-        *score = exp(*score);
+        *score = exp::<T, false>(*score);
     }
     normalise(row);
 }
