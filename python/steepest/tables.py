@@ -40,6 +40,12 @@ def as_matrix(name: str, given: Any) -> tuple[Any, list[str] | None]:
     return given, None
 
 
+def as_frame(name: str, given: Any) -> Any:
+    """Return `given`; or, where it is a frame that only speaks Arrow, a pyarrow table, whose names others can read."""
+    frame = _as_frame(name, given)
+    return given if frame is None else frame.to_native()
+
+
 def is_frame(given: Any) -> bool:
     """Return whether `given` has named columns."""
     return hasattr(given, "__arrow_c_stream__") or hasattr(given, "__dataframe__") or hasattr(given, "collect_schema")
@@ -102,8 +108,8 @@ def _matrix(name: str, frame: nw.DataFrame[Any]) -> NDArray[Any]:
         if not (kind.is_numeric() or kind == nw.Boolean):
             shown = next((repr(value) for value in column.head(1).to_list()), "nothing")
             raise InputError(
-                f"{name}: expected numbers; column {str(column.name)!r} is {kind} (the first is {shown}); leave it out or "
-                "encode it: sklearn.preprocessing.OneHotEncoder for categories, 'steepest fit' for whole tables"
+                f"{name}: expected numbers; column {str(column.name)!r} is {kind} (the first is {shown}); leave it out "
+                "or encode it: sklearn.preprocessing.OneHotEncoder for categories, 'steepest fit' for whole tables"
             )
     single, double = (all(kind == wanted for kind in kinds.values()) for wanted in (nw.Float32, nw.Float64))
     if single or double:

@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.base import RegressorMixin
 
 from steepest.errors import InputError
-from steepest.estimators.base import LinearEstimator
+from steepest.estimators.base import LinearEstimator, told, weights_of
 from steepest.estimators.watching import with_callbacks
 from steepest.losses import LogLoss, Loss, Mse, Poisson, SquaredHinge, as_loss
 from steepest.validation import is_table
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from steepest.step_sizes import StepSize
 
 
-class GDRegressor(RegressorMixin, LinearEstimator):
+class GDRegressor(RegressorMixin, LinearEstimator):  # type: ignore[misc]
     """Linear regression by gradient descent: least squares, Huber or Poisson, ridge, lasso or elastic net.
 
     Minimises the weighted average loss plus ``alpha`` times the penalty, ½ ‖w‖² or ‖w‖₁ or a mix; the intercept is not
@@ -196,7 +196,9 @@ class GDRegressor(RegressorMixin, LinearEstimator):
         """
         matrix, targets = self._as_checked(X, y, reset=True, several=is_table(np.asarray(y)), numeric=True)
         self._check_loss()
-        self._in_our_words(self._fit, matrix, targets, sample_weight, offset, eval_set)
+        weights = weights_of(matrix, sample_weight)
+        given = told(X, y, sample_weight)
+        self._in_our_words(self._fit, matrix, targets, weights, given, offset=offset, eval_set=eval_set)
         return self
 
     @with_callbacks
@@ -220,7 +222,8 @@ class GDRegressor(RegressorMixin, LinearEstimator):
         first = not hasattr(self, "coef_")
         matrix, targets = self._as_checked(X, y, reset=first, several=is_table(np.asarray(y)), numeric=True)
         self._check_loss()
-        self._in_our_words(self._update, matrix, targets, sample_weight)
+        weights = weights_of(matrix, sample_weight)
+        self._in_our_words(self._update, matrix, targets, weights, told(X, y, sample_weight))
         return self
 
     def _check_loss(self) -> None:
@@ -229,6 +232,9 @@ class GDRegressor(RegressorMixin, LinearEstimator):
 
     def _keep(self, fit: Fit) -> None:
         self.coef_, self.intercept_ = fit.coef, fit.intercept
+
+    def _shaped(self, coef: NDArray[Any]) -> NDArray[Any]:
+        return coef.ravel() if self.loss_.width == 1 else coef
 
     def predict(self, X: Any, *, offset: ArrayLike | None = None) -> NDArray[Any]:
         """Predict the targets of X.
@@ -245,7 +251,5 @@ class GDRegressor(RegressorMixin, LinearEstimator):
         ndarray, (n_samples,) or (n_samples, n_targets)
             The scores; their exponential for ``"poisson"``.
         """
-        scores = self._scores(X)
-        if offset is not None:
-            scores = scores + np.asarray(offset, dtype=scores.dtype)
+        scores = self._scores(X, offset)
         return np.asarray(self.loss_.mean(np, scores))

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 try:
-    from sklearn.callback import CallbackSupportMixin, with_callbacks
+    from sklearn import callback
 except ImportError:
     # scikit-learn before 1.9 has no callbacks.
-    class CallbackSupportMixin:  # type: ignore[no-redef]
-        """Nothing to support."""
-
-    def with_callbacks(method: Any) -> Any:
-        """Return the method."""
-        return method
-
+    callback = None
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from sklearn.base import BaseEstimator
 
     from steepest.problem import StepInfo
     from steepest.result import Fit
 
-__all__ = ["CallbackSupportMixin", "Printed", "Watched", "all_of", "with_callbacks"]
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+#: What gives an estimator `set_callbacks`, where scikit-learn has it.
+CallbackSupportMixin: type = object if callback is None else callback.CallbackSupportMixin
+
+
+def with_callbacks(method: _Method) -> _Method:
+    """Return a method of an estimator that sees to it that callbacks are taken down when it ends, however it ends."""
+    watched: _Method = method if callback is None else callback.with_callbacks(method)
+    return watched
 
 
 class Printed:
@@ -66,8 +67,8 @@ class Watched:
     Callbacks that score a fitted estimator are given one when the fit has ended.
     """
 
-    def __init__(self, estimator: BaseEstimator, n_steps: int, X: Any, y: Any) -> None:
-        self.estimator, self.data = estimator, {"X": X, "y": y}
+    def __init__(self, estimator: BaseEstimator, n_steps: int, data: dict[str, Any]) -> None:
+        self.estimator, self.data = estimator, data
         self.context = estimator._init_callback_context(max_subtasks=n_steps)  # noqa: SLF001 (the protocol's own name)
         self.context.call_on_fit_task_begin(estimator=estimator, **self.data)
         self.step: Any = None
