@@ -91,7 +91,7 @@ BETWEEN_BACKENDS = {
 PYTHON_HOMES = {
     "_steepest": {"__init__.py", "backends/rust.py"},
     "cupy": {"backends/cupy.py"},
-    "scipy": {"design.py"},
+    "scipy": {"design.py", "estimators/base.py"},
 }
 RUST_HOMES = {
     "rayon": {"reduce.rs"},

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from steepest.losses import Loss
     from steepest.methods import Method
+    from steepest.problem import Problem
     from steepest.result import Fit, History
 
 PENALTIES = ("l1", "l2", "elasticnet")
@@ -56,6 +57,8 @@ CALLED = {
 WORDS = re.compile(rf"'[^']*'|\b(?:{'|'.join(CALLED)})\b")
 #: What an update by hand remembers from the data before.
 KEPT = ("n_made", "n_seen", "mean", "square")
+#: Rows from which on their means and deviations are near those of the rows to come.
+FEWEST_TO_SCALE = 10
 #: In place of targets where none are needed; None is none given where they are.
 NO_TARGETS = object()
 #: Packages whose lines nobody wants to be warned of.
@@ -161,6 +164,10 @@ class LinearEstimator(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc
         """Return coefficients in the shape that scikit-learn's users expect."""
         raise NotImplementedError
 
+    def _attributes(self, problem: Problem, coef: NDArray[Any], intercept: Any) -> dict[str, Any]:
+        """Return what predictions need, by name."""
+        raise NotImplementedError
+
     def _scores(self, X: Any, offset: Any = None) -> NDArray[Any]:
         """Return X · coefᵀ + intercept + offset, (n,) or (n, n_scores)."""
         check_is_fitted(self)
@@ -226,6 +233,7 @@ class LinearEstimator(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc
                 "random_state": seed,
                 "backend": self.backend,
                 "n_threads": self._threads(),
+                "feature_names": self._names(),
                 **options,
             },
         )
@@ -264,22 +272,17 @@ class LinearEstimator(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc
         if self.verbose:
             watchers.append(Printed(f"[{type(self).__name__}]", every_step=self.verbose > 1))
         if getattr(self, "_skl_callbacks", None):
-            watchers.append(Watched(self, n_iter, given))
-        named = replace(setup, problem=replace(setup.problem, feature_names=self._names()))
-        fit = run(named, all_of(watchers), warn_caller)
-        self.loss_ = setup.problem.loss
+            watchers.append(Watched(self, setup, n_iter, given))
+        fit = run(setup, all_of(watchers), warn_caller)
         self.fit_ = fit
         self.history_, self.status_, self.backend_ = fit.history, fit.status, fit.backend
         self.solver_ = fit.method
         self.n_iter_ = max(1, -(-fit.n_steps // steps_per_epoch(setup)))
-        self._keep(fit)
+        for name, value in self._attributes(setup.problem, fit.coef, fit.intercept).items():
+            setattr(self, name, value)
         for watcher in watchers:
             watcher.end(fit)
         return fit
-
-    def _keep(self, fit: Fit) -> None:
-        """Set the coefficients and what else predictions need."""
-        raise NotImplementedError
 
     def _as_eval_set(self, eval_set: Any) -> Any:
         if not isinstance(eval_set, (tuple, list)) or len(eval_set) != 2:  # noqa: PLR2004
@@ -305,6 +308,7 @@ class LinearEstimator(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc
             method=self._stochastic(),
             batch_size=min(self._batch_size(), X.shape[0]),
             start=None if last is None else (last.coef, last.intercept),
+            precondition=flag("precondition", self.precondition) and X.shape[0] >= FEWEST_TO_SCALE,
             n_steps=1,
             tol=0.0,
         )
@@ -339,7 +343,8 @@ class LinearEstimator(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc
 def in_our_words(message: str) -> str:
     """Return a message of `descend` with scikit-learn's names for its arguments."""
     message = WORDS.sub(lambda word: CALLED.get(word[0], word[0]), message)
-    return re.sub("^start: (.*)", r"warm_start: \1; warm_start=False begins anew", message)
+    message = re.sub(r"^l1_ratio: (solver .* smooth penalty), l1_ratio=0", r"penalty: \1, penalty='l2'", message)
+    return re.sub(r"^start: (.*)", r"warm_start: \1; warm_start=False begins anew", message)
 
 
 def weights_of(X: Any, sample_weight: Any) -> Any:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from steepest.methods import Method
-    from steepest.result import Fit
+    from steepest.problem import Problem
     from steepest.step_sizes import StepSize
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
@@ -250,9 +250,13 @@ validation_fraction, n_iter_no_change, warm_start, backend, n_jobs, random_state
         totals = np.bincount(numbers, weights=rows)
         return rows * (rows.sum() / (len(classes) * np.where(totals > 0, totals, 1.0)))[numbers]
 
-    def _keep(self, fit: Fit) -> None:
-        self.coef_, self.intercept_ = self._shaped(fit.coef), np.atleast_1d(fit.intercept)
-        self.classes_ = np.asarray(fit.classes)
+    def _attributes(self, problem: Problem, coef: NDArray[Any], intercept: Any) -> dict[str, Any]:
+        return {
+            "loss_": problem.loss,
+            "classes_": np.asarray(problem.classes),
+            "coef_": self._shaped(coef),
+            "intercept_": np.atleast_1d(intercept),
+        }
 
     def _shaped(self, coef: NDArray[Any]) -> NDArray[Any]:
         return np.atleast_2d(coef)

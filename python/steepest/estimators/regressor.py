@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from steepest.methods import Method
-    from steepest.result import Fit
+    from steepest.problem import Problem
     from steepest.step_sizes import StepSize
 
 
@@ -230,8 +230,8 @@ class GDRegressor(RegressorMixin, LinearEstimator):  # type: ignore[misc]
         if isinstance(as_loss(self.loss), (LogLoss, SquaredHinge)):
             raise InputError(f"loss: expected one for numbers; {self.loss!r} is for GDClassifier")
 
-    def _keep(self, fit: Fit) -> None:
-        self.coef_, self.intercept_ = fit.coef, fit.intercept
+    def _attributes(self, problem: Problem, coef: NDArray[Any], intercept: Any) -> dict[str, Any]:
+        return {"loss_": problem.loss, "coef_": coef, "intercept_": intercept}
 
     def _shaped(self, coef: NDArray[Any]) -> NDArray[Any]:
         return coef.ravel() if self.loss_.width == 1 else coef
