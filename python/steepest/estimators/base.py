@@ -145,7 +145,7 @@ class LinearEstimator(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc
             `coef_` is a scipy.sparse matrix, (n_scores, n_features), of which predictions read only what is not zero.
         """
         check_is_fitted(self)
-        self.coef_ = sparse.csr_matrix(np.atleast_2d(self.coef_))
+        self.coef_ = sparse.csr_matrix(self.coef_ if sparse.issparse(self.coef_) else np.atleast_2d(self.coef_))
         return self
 
     def densify(self) -> Self:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 #: What gives an estimator `set_callbacks`, where scikit-learn has it.
-CallbackSupportMixin: type = object if callback is None else callback.CallbackSupportMixin
+CallbackSupportMixin: type = type("NoCallbacks", (), {}) if callback is None else callback.CallbackSupportMixin
 
 
 def with_callbacks(method: _Method) -> _Method:
