@@ -56,7 +56,7 @@ CALLED = {
 #: What stands in quotes is the user's own, and left as it is.
 WORDS = re.compile(rf"'[^']*'|\b(?:{'|'.join(CALLED)})\b")
 #: What an update by hand remembers from the data before.
-KEPT = ("n_made", "n_seen", "mean", "square")
+KEPT = ("n_made", "n_seen", "mean", "square", "previous")
 #: Rows from which on their means and deviations are near those of the rows to come.
 FEWEST_TO_SCALE = 10
 #: In place of targets where none are needed; None is none given where they are.
@@ -300,19 +300,25 @@ class LinearEstimator(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc
     def _update(self, X: Any, y: Any, sample_weight: Any, given: dict[str, Any], classes: Any = None) -> Fit:
         """Make one pass of mini-batch steps over this data, from where the last one ended."""
         last: Fit | None = getattr(self, "fit_", None)
+        method = self._stochastic()
+        # What a method remembers is in the variables of its part: with a memory, all parts must have the same.
+        forgets = getattr(method, "momentum", None) == 0 and X.shape[0] >= FEWEST_TO_SCALE
+        precondition = flag("precondition", self.precondition) and forgets
         setup = self._set_up(
             X,
             y,
             sample_weight,
             classes=classes,
-            method=self._stochastic(),
+            method=method,
             batch_size=min(self._batch_size(), X.shape[0]),
             start=None if last is None else (last.coef, last.intercept),
-            precondition=flag("precondition", self.precondition) and X.shape[0] >= FEWEST_TO_SCALE,
+            precondition=precondition,
             n_steps=1,
             tol=0.0,
         )
-        state = {} if last is None else {name: last.state[name] for name in KEPT if name in last.state}
+        state = {}
+        if last is not None and last.method == method.name and not (precondition or last.recipe.precondition):
+            state = {"point": setup.start} | {name: last.state[name] for name in KEPT if name in last.state}
         setup = replace(setup, state=state, plan=replace(setup.plan, n_steps=steps_per_epoch(setup)))
         n_iter = 0 if last is None else self.n_iter_
         fit = self._run(setup, 1, given)
@@ -323,7 +329,7 @@ class LinearEstimator(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc
         """Return the method of mini-batches that is nearest to the solver."""
         if isinstance(self.solver, (Adam, StochasticGradientDescent)):
             return self.solver
-        return Adam() if self.solver == "adam" else StochasticGradientDescent()
+        return Adam() if self.solver == "adam" else StochasticGradientDescent(momentum=0.0)
 
     def _batch_size(self) -> int:
         """Return the rows of a mini-batch that the parameters, or the solver, ask for."""

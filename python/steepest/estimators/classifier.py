@@ -204,7 +204,9 @@ validation_fraction, n_iter_no_change, warm_start, backend, n_jobs, random_state
         Returns
         -------
         self
-            Every call is an epoch of ``"sgd"``, or of ``"adam"`` if that is the solver.
+            Every call is an epoch of ``"sgd"`` without momentum, or of ``"adam"`` if that is the solver; `history_` is
+            that of this call. ``"sgd"`` brings the columns of ten rows or more to one scale, by these rows;
+            ``"adam"``, whose memory goes on from part to part, takes them as they are.
         """
         first = not hasattr(self, "coef_")
         if first and classes is None:

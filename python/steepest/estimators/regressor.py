@@ -217,7 +217,9 @@ class GDRegressor(RegressorMixin, LinearEstimator):  # type: ignore[misc]
         Returns
         -------
         self
-            Every call is an epoch of ``"sgd"``, or of ``"adam"`` if that is the solver.
+            Every call is an epoch of ``"sgd"`` without momentum, or of ``"adam"`` if that is the solver; `history_` is
+            that of this call. ``"sgd"`` brings the columns of ten rows or more to one scale, by these rows;
+            ``"adam"``, whose memory goes on from part to part, takes them as they are.
         """
         first = not hasattr(self, "coef_")
         matrix, targets = self._as_checked(X, y, reset=first, several=is_table(np.asarray(y)), numeric=True)
