@@ -15,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 
 import steepest as st
 from steepest.estimators import base
+from steepest.setup import set_up
 
 ALPHA = 0.01
 
@@ -120,7 +121,6 @@ def test_data_is_used_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
         seen.append(X)
         return set_up(X, y, **options)
 
-    set_up = base.set_up
     monkeypatch.setattr(base, "set_up", noted)
     X, y = cancer()
     for given in (X, np.asfortranarray(X), X.astype(np.float32)):

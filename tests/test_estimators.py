@@ -37,7 +37,7 @@ LOSSES = {
 }
 #: One check wants the predictions of two fits, whose data differ by rounding, equal to 1e-7. With more columns than
 #: rows and next to no penalty, the memory of L-BFGS magnifies rounding beyond that; no other solver does.
-PENALISED = {"lbfgs": {"alpha": 0.1}}
+PENALISED: dict[str, dict[str, Any]] = {"lbfgs": {"alpha": 0.1}}
 EVERY_ESTIMATOR = [
     kind(loss, solver=solver, **PENALISED.get(solver, {}))
     for kind, losses in LOSSES.items()
@@ -68,7 +68,7 @@ def two_classes_by_value(monkeypatch: pytest.MonkeyPatch) -> None:
 
 # The checks ask for five iterations, or for none at all to be enough.
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@parametrize_with_checks(EVERY_ESTIMATOR)
+@parametrize_with_checks(EVERY_ESTIMATOR)  # type: ignore[untyped-decorator]
 def test_by_the_checks_of_scikit_learn(estimator: Any, check: Any) -> None:
     check(estimator)
 
@@ -136,7 +136,7 @@ def test_sparse_coefficients_predict_the_same(kind: Any) -> None:
 @both
 def test_copies_and_pickles(kind: Any) -> None:
     model, X = fitted(kind)
-    copy = pickle.loads(pickle.dumps(model))
+    copy = pickle.loads(pickle.dumps(model))  # noqa: S301
     assert np.array_equal(copy.predict(X), model.predict(X))
     assert copy.get_params() == model.get_params()
     assert not hasattr(clone(model), "coef_")
