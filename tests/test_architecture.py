@@ -285,6 +285,14 @@ def test_map_of_the_crate() -> None:
     assert found == re.findall(r"^(?:pub )?mod (\w+);", text, flags=re.MULTILINE)
 
 
+def test_the_oldest_versions_that_are_tested_are_those_that_are_asked_for() -> None:
+    asked = dict(re.findall(r'"([\w-]+)>=([\d.]+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8")))
+    tested = dict(re.findall(r"^([\w-]+)==([\d.]+)$", (ROOT / "tests" / "oldest.txt").read_text(), flags=re.MULTILINE))
+    assert {"numpy", "scikit-learn", "narwhals"} <= set(tested)
+    for name, version in tested.items():
+        assert f"{version}.".startswith(f"{asked[name]}."), name
+
+
 def rust_module(name: str) -> str:
     """Return the code of a module, all files of it."""
     return "\n".join(rust_code(path) for path in RUST_FILES if module(path) == name)

@@ -143,13 +143,20 @@ class LinearEstimator(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc
         -------
         self
             `coef_` is a scipy.sparse matrix, (n_scores, n_features), of which predictions read only what is not zero.
+
+        Examples
+        --------
+        >>> import steepest as st
+        >>> X, y = [[0.0, 1.0], [1.0, 0.0], [2.0, 1.0], [3.0, 0.0]], [0.0, 1.0, 2.0, 3.0]
+        >>> st.GDRegressor(penalty="l1", alpha=0.1).fit(X, y).sparsify().coef_.nnz
+        1
         """
         check_is_fitted(self)
         self.coef_ = sparse.csr_matrix(self.coef_ if sparse.issparse(self.coef_) else np.atleast_2d(self.coef_))
         return self
 
     def densify(self) -> Self:
-        """Turn `coef_` back into an array.
+        """Turn `coef_` back into an array, after `sparsify`.
 
         Returns
         -------

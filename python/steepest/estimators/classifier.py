@@ -207,6 +207,15 @@ validation_fraction, n_iter_no_change, warm_start, backend, n_jobs, random_state
             Every call is an epoch of ``"sgd"`` without momentum, or of ``"adam"`` if that is the solver; `history_` is
             that of this call. ``"sgd"`` brings the columns of ten rows or more to one scale, by these rows;
             ``"adam"``, whose memory goes on from part to part, takes them as they are.
+
+        Examples
+        --------
+        >>> import steepest as st
+        >>> model = st.GDClassifier()
+        >>> for X, y in (([[0.0], [1.0]], ["no", "no"]), ([[3.0], [4.0]], ["yes", "yes"])):
+        ...     model = model.partial_fit(X, y, classes=["no", "yes"])
+        >>> model.n_iter_
+        2
         """
         first = not hasattr(self, "coef_")
         if first and classes is None:
@@ -312,6 +321,13 @@ validation_fraction, n_iter_no_change, warm_start, backend, n_jobs, random_state
         -------
         ndarray, (n_samples, n_classes)
             In the order of `classes_`.
+
+        Examples
+        --------
+        >>> import steepest as st
+        >>> model = st.GDClassifier(alpha=0.01).fit([[0.0], [1.0], [2.0], [3.0]], ["no", "yes", "no", "yes"])
+        >>> model.predict_proba([[1.5]]).round(2)
+        array([[0.5, 0.5]])
         """
         scores = self._scores(X, offset)
         return np.asarray(self.loss_.mean(np, scores))

@@ -68,7 +68,8 @@ class GDRegressor(RegressorMixin, LinearEstimator):  # type: ignore[misc]
     random_state : int, RandomState or None
         Seed of mini-batches and held-out rows; None draws one.
     verbose : int
-        1 prints the loss at steps 0, 1, 2, 5, 10, …; 2 at every step.
+        1 prints the loss at steps 0, 1, 2, 5, 10, …; 2 at every step. Callbacks of scikit-learn, from 1.9 on, see every
+        step too: ``model.set_callbacks(sklearn.callback.ProgressBar())``.
 
     Attributes
     ----------
@@ -220,6 +221,16 @@ class GDRegressor(RegressorMixin, LinearEstimator):  # type: ignore[misc]
             Every call is an epoch of ``"sgd"`` without momentum, or of ``"adam"`` if that is the solver; `history_` is
             that of this call. ``"sgd"`` brings the columns of ten rows or more to one scale, by these rows;
             ``"adam"``, whose memory goes on from part to part, takes them as they are.
+
+        Examples
+        --------
+        >>> import steepest as st
+        >>> model = st.GDRegressor()
+        >>> for _ in range(200):
+        ...     for X, y in (([[0.0], [1.0]], [1.0, 3.0]), ([[2.0], [3.0]], [5.0, 7.0])):
+        ...         model = model.partial_fit(X, y)
+        >>> model.predict([[4.0]]).round(1)
+        array([9.])
         """
         first = not hasattr(self, "coef_")
         matrix, targets = self._as_checked(X, y, reset=first, several=is_table(np.asarray(y)), numeric=True)
@@ -252,6 +263,18 @@ class GDRegressor(RegressorMixin, LinearEstimator):  # type: ignore[misc]
         -------
         ndarray, (n_samples,) or (n_samples, n_targets)
             The scores; their exponential for ``"poisson"``.
+
+        Raises
+        ------
+        InputError
+            If X is not finite, or the offset does not fit it; ValueError if its columns are not those of training.
+
+        Examples
+        --------
+        >>> import steepest as st
+        >>> model = st.GDRegressor("poisson", alpha=0.0).fit([[0.0], [1.0], [2.0]], [1.0, 2.0, 4.0])
+        >>> model.predict([[3.0]]).round(4)
+        array([8.])
         """
         scores = self._scores(X, offset)
         return np.asarray(self.loss_.mean(np, scores))
