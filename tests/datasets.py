@@ -36,7 +36,7 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, loa
 
 TESTS = Path(__file__).parent
 DATA = TESTS / "data"
-CREDIT_DEFAULT = TESTS.parent / "examples" / "credit-default.csv"
+EXAMPLES = TESTS.parent / "examples"
 
 Floats = NDArray[np.float64]
 #: X, dense or a SciPy CSR matrix, and y of shape (n,) or (n, targets).
@@ -112,7 +112,7 @@ def abalone_sex() -> Dataset:
 
 def _bikeshare() -> tuple[Floats, Floats]:
     """Return the hour one-hot without midnight and eight more columns, standardised; casual, registered, all riders."""
-    table = np.loadtxt(DATA / "bikeshare.csv", delimiter=",", skiprows=1)
+    table = np.loadtxt(EXAMPLES / "bikeshare.csv", delimiter=",", skiprows=1)
     return standardised(np.hstack([table[:, :1], table[:, 2:9], one_hot(table[:, 1])])), table[:, 9:]
 
 
@@ -136,7 +136,7 @@ def a9a() -> Dataset:
 
 def credit_default() -> Dataset:
     """The 23 columns between ID and target as numbers, standardised; 1 if the payment was missed."""
-    table = np.loadtxt(CREDIT_DEFAULT, delimiter=",", skiprows=1)
+    table = np.loadtxt(EXAMPLES / "credit-default.csv", delimiter=",", skiprows=1)
     return standardised(table[:, 1:-1]), table[:, -1].copy()
 
 

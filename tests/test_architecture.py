@@ -91,7 +91,7 @@ BETWEEN_BACKENDS = {
 PYTHON_HOMES = {
     "_steepest": {"__init__.py", "backends/rust.py"},
     "cupy": {"backends/cupy.py"},
-    "scipy": {"design.py"},
+    "scipy": {"design.py", "estimators/base.py"},
 }
 RUST_HOMES = {
     "rayon": {"reduce.rs"},
@@ -283,6 +283,14 @@ def test_map_of_the_crate() -> None:
     assert found == [name for row in RUST_ROWS for name in row]
     assert set(found) == {module(path) for path in RUST_FILES} - {"lib"}
     assert found == re.findall(r"^(?:pub )?mod (\w+);", text, flags=re.MULTILINE)
+
+
+def test_the_oldest_versions_that_are_tested_are_those_that_are_asked_for() -> None:
+    asked = dict(re.findall(r'"([\w-]+)>=([\d.]+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8")))
+    tested = dict(re.findall(r"^([\w-]+)==([\d.]+)$", (ROOT / "tests" / "oldest.txt").read_text(), flags=re.MULTILINE))
+    assert {"numpy", "scikit-learn", "narwhals"} <= set(tested)
+    for name, version in tested.items():
+        assert f"{version}.".startswith(f"{asked[name]}."), name
 
 
 def rust_module(name: str) -> str:

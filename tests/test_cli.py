@@ -176,7 +176,7 @@ WRONG = [
         1,
         "methods that take an ℓ1 part: ",
     ),
-    (["--target", "price", "--loss", "huber"], 1, "loss: expected one of cross_entropy, log_loss, mse, squared_error"),
+    (["--target", "price", "--loss", "hubert"], 1, "squared_hinge; got 'hubert'; did you mean 'huber'?"),
     (["--target", "price", "--learning-rate", "-1"], 1, "learning_rate: expected a finite number > 0"),
     (
         ["--target", "price", "--learning-rate", "fast"],

@@ -91,6 +91,7 @@ def test_picture_goes_where_it_is_asked_to() -> None:
 
 #: What an import of the package must not bring along.
 HEAVY = ["cupy", "sklearn", "scipy", "matplotlib", "dask", "onnx", "pyarrow", "typer", "rich", "pandas", "polars"]
+HEAVY += ["joblib", "narwhals", "safetensors", "skl2onnx", "steepest.estimators"]
 
 
 def python(code: str, **environment: str) -> str:

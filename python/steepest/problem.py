@@ -211,7 +211,7 @@ def make_problem(
         design=design,
         targets=targets,
         sample_weight=None if sample_weight is None else as_weights(sample_weight, n, dtype),
-        offset=None if offset is None else _as_offset(offset, n, dtype, prepared.width),
+        offset=None if offset is None else as_offset(offset, n, dtype, prepared.width),
         loss=prepared,
         penalty=ElasticNet.from_ratio(alpha, l1_ratio),
         fit_intercept=flag("fit_intercept", fit_intercept),
@@ -221,7 +221,8 @@ def make_problem(
     )
 
 
-def _as_offset(offset: Any, n_samples: int, dtype: Any, width: int) -> NDArray[Any]:
+def as_offset(offset: Any, n_samples: int, dtype: Any, width: int) -> NDArray[Any]:
+    """Return a known part of the scores as (n_samples,) or (n_samples, width), every entry finite."""
     if width == 1:
         return as_vector("offset", offset, n_samples, dtype)
     return as_table("offset", offset, n_samples, dtype, width)

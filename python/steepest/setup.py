@@ -82,8 +82,9 @@ def set_up(
     backend: Any,
     strategy: Any,
     n_threads: Any,
+    feature_names: list[str] | None = None,
 ) -> Setup:
-    """Check everything that `descend` takes, and put it together."""
+    """Check everything that `descend` takes, and put it together; `feature_names` where X has lost them."""
     engine = get_backend(backend)
     known("strategy", strategy, STRATEGIES)
     automatic = isinstance(method, str) and method == "auto"
@@ -99,6 +100,8 @@ def set_up(
         classes=classes,
         precondition=automatic if _is_auto(precondition) else _flag_or_auto("precondition", precondition),
     )
+    if feature_names is not None:
+        problem = replace(problem, feature_names=feature_names)
     threads = thread_count(n_threads)
     seed = integer("random_state", random_state, least=0)
     problem, validation = _validation(problem, eval_set, validation_fraction, seed)

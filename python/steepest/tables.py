@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from steepest.errors import InputError, MissingPackageError
+from steepest.validation import as_numbers
 
 if TYPE_CHECKING:
     import narwhals.stable.v2 as nw
-    from numpy.typing import NDArray
 
 
 def as_matrix(name: str, given: Any) -> tuple[Any, list[str] | None]:
     """Return what `given` holds as an array, and the names of its columns if it is a frame.
 
     A frame whose columns are one block of float32 or float64 is not copied; any other becomes an array of float64, by
-    columns. An array on the CPU that speaks only DLPack is not copied. What is
-    neither is returned as it is.
+    columns; a pandas frame of sparse columns becomes a sparse matrix. An array on the CPU that speaks only DLPack is
+    not copied. What is neither is returned as it is.
 
     Raises
     ------
@@ -38,6 +38,12 @@ def as_matrix(name: str, given: Any) -> tuple[Any, list[str] | None]:
         except (BufferError, RuntimeError, TypeError, ValueError) as error:
             raise InputError(f"{name}: expected an array in main memory; {error}") from error
     return given, None
+
+
+def as_frame(name: str, given: Any) -> Any:
+    """Return `given`; or, where it is a frame that only speaks Arrow, a pyarrow table, whose names others can read."""
+    frame = _as_frame(name, given)
+    return given if frame is None else frame.to_native()
 
 
 def is_frame(given: Any) -> bool:
@@ -67,10 +73,14 @@ def _as_frame(name: str, given: Any) -> nw.DataFrame[Any] | None:
         return None
     try:
         import narwhals.stable.v2 as nw
+        from narwhals.exceptions import DuplicateError
     except ImportError:
         raise MissingPackageError(f"{name}: tables need narwhals: pip install narwhals") from None
 
-    table = nw.from_native(given, pass_through=True, allow_series=True)
+    try:
+        table = nw.from_native(given, pass_through=True, allow_series=True)
+    except DuplicateError as error:
+        raise InputError(f"{name}: expected columns of different names; {error}") from error
     if isinstance(table, nw.Series):
         return None
     if isinstance(table, nw.LazyFrame):
@@ -93,22 +103,32 @@ def _as_frame(name: str, given: Any) -> nw.DataFrame[Any] | None:
     return arrow
 
 
-def _matrix(name: str, frame: nw.DataFrame[Any]) -> NDArray[Any]:
+def _matrix(name: str, frame: nw.DataFrame[Any]) -> Any:
     import narwhals.stable.v2 as nw
 
     kinds = frame.schema
+    native = frame.to_native()
+    # pandas gives a frame this attribute only if all its columns are sparse.
+    if hasattr(native, "sparse"):
+        try:
+            return native.sparse.to_coo().tocsr()
+        except ValueError as error:
+            raise InputError(f"{name}: expected sparse columns of which most are 0; {error}") from error
     for column in frame.iter_columns():
         kind = column.dtype
-        if not (kind.is_numeric() or kind == nw.Boolean):
+        if not (kind.is_numeric() or kind in {nw.Boolean, nw.Object}):
             shown = next((repr(value) for value in column.head(1).to_list()), "nothing")
             raise InputError(
-                f"{name}: expected numbers; column {str(column.name)!r} is {kind} (the first is {shown}); leave it out or "
-                "encode it: sklearn.preprocessing.OneHotEncoder for categories, 'steepest fit' for whole tables"
+                f"{name}: expected numbers; column {str(column.name)!r} is {kind} (the first is {shown}); leave it out "
+                "or encode it: sklearn.preprocessing.OneHotEncoder for categories, 'steepest fit' for whole tables"
             )
     single, double = (all(kind == wanted for kind in kinds.values()) for wanted in (nw.Float32, nw.Float64))
     if single or double:
         return np.asarray(frame.to_numpy())
     array = np.empty(frame.shape, order="F")
     for j, column in enumerate(frame.iter_columns()):
-        array[:, j] = column.cast(nw.Float64).to_numpy()
+        if column.dtype == nw.Object:
+            array[:, j] = as_numbers(f"{name}[{str(column.name)!r}]", column.to_numpy())
+        else:
+            array[:, j] = column.cast(nw.Float64).to_numpy()
     return array

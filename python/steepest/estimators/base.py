@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import warnings
 from dataclasses import replace
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from joblib import effective_n_jobs
+from joblib import effective_n_jobs  # type: ignore[import-untyped]
 from scipy import sparse
 from sklearn import exceptions
 from sklearn.base import BaseEstimator
@@ -24,39 +26,53 @@ from sklearn.utils.validation import (
 from steepest import errors
 from steepest.descend import descend_defaults, run
 from steepest.design import as_design, check_finite
-from steepest.errors import InputError
+from steepest.errors import DivergenceError, InputError
 from steepest.estimators.watching import CallbackSupportMixin, Printed, Watched, all_of
-from steepest.methods import MINI_BATCH, Adam, StochasticGradientDescent
+from steepest.methods import DEFAULT_BATCH, MINI_BATCH, Adam, StochasticGradientDescent
+from steepest.problem import as_offset
 from steepest.setup import Setup, set_up
-from steepest.tables import as_matrix
+from steepest.tables import as_frame, as_matrix
 from steepest.validation import flag, integer, known, number
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from steepest.losses import Loss
+    from steepest.methods import Method
+    from steepest.problem import Problem
     from steepest.result import Fit, History
 
 PENALTIES = ("l1", "l2", "elasticnet")
 DTYPES = (np.float64, np.float32)
 #: What `descend` calls its arguments, and what scikit-learn does.
-CALLED = {"n_steps": "max_iter", "n_threads": "n_jobs", "patience": "n_iter_no_change", "nan": "NaN"}
+CALLED = {
+    "n_steps": "max_iter",
+    "n_threads": "n_jobs",
+    "patience": "n_iter_no_change",
+    "method": "solver",
+    "methods": "solvers",
+    "nan": "NaN",
+}
+#: What stands in quotes is the user's own, and left as it is.
+WORDS = re.compile(rf"'[^']*'|\b(?:{'|'.join(CALLED)})\b")
 #: What an update by hand remembers from the data before.
-KEPT = ("n_made", "n_seen", "mean", "square")
+KEPT = ("n_made", "n_seen", "mean", "square", "previous")
+#: Rows from which on their means and deviations are near those of the rows to come.
+FEWEST_TO_SCALE = 10
 #: In place of targets where none are needed; None is none given where they are.
 NO_TARGETS = object()
-#: Frames between a warning and the line of whoever called `fit`.
-STACK_LEVEL = 7
+#: Packages whose lines nobody wants to be warned of.
+NOT_THE_CALLER = {"steepest", "sklearn", "joblib", "contextlib"}
 
 
-class ConvergenceWarning(errors.ConvergenceWarning, exceptions.ConvergenceWarning):
+class ConvergenceWarning(errors.ConvergenceWarning, exceptions.ConvergenceWarning):  # type: ignore[misc]
     """Both packages' warning: whoever filters one of them means this one too."""
 
 
-KINDS = {errors.ConvergenceWarning: ConvergenceWarning}
+KINDS: dict[type[Warning], type[Warning]] = {errors.ConvergenceWarning: ConvergenceWarning}
 
 
-class LinearEstimator(CallbackSupportMixin, BaseEstimator):
+class LinearEstimator(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
     """Fits by `descend`; the two kinds say what a target is and what a prediction."""
 
     coef_: Any
@@ -127,13 +143,20 @@ class LinearEstimator(CallbackSupportMixin, BaseEstimator):
         -------
         self
             `coef_` is a scipy.sparse matrix, (n_scores, n_features), of which predictions read only what is not zero.
+
+        Examples
+        --------
+        >>> import steepest as st
+        >>> X, y = [[0.0, 1.0], [1.0, 0.0], [2.0, 1.0], [3.0, 0.0]], [0.0, 1.0, 2.0, 3.0]
+        >>> st.GDRegressor(penalty="l1", alpha=0.1).fit(X, y).sparsify().coef_.nnz
+        1
         """
         check_is_fitted(self)
-        self.coef_ = sparse.csr_matrix(np.atleast_2d(self.coef_))
+        self.coef_ = sparse.csr_matrix(self.coef_ if sparse.issparse(self.coef_) else np.atleast_2d(self.coef_))
         return self
 
     def densify(self) -> Self:
-        """Turn `coef_` back into an array.
+        """Turn `coef_` back into an array, after `sparsify`.
 
         Returns
         -------
@@ -141,11 +164,19 @@ class LinearEstimator(CallbackSupportMixin, BaseEstimator):
         """
         check_is_fitted(self)
         if sparse.issparse(self.coef_):
-            self.coef_ = self.coef_.toarray().reshape(self.fit_.coef.shape)
+            self.coef_ = self._shaped(self.coef_.toarray())
         return self
 
-    def _scores(self, X: Any) -> NDArray[Any]:
-        """Return X · coefᵀ + intercept, (n,) or (n, n_scores)."""
+    def _shaped(self, coef: NDArray[Any]) -> NDArray[Any]:
+        """Return coefficients in the shape that scikit-learn's users expect."""
+        raise NotImplementedError
+
+    def _attributes(self, problem: Problem, coef: NDArray[Any], intercept: Any) -> dict[str, Any]:
+        """Return what predictions need, by name."""
+        raise NotImplementedError
+
+    def _scores(self, X: Any, offset: Any = None) -> NDArray[Any]:
+        """Return X · coefᵀ + intercept + offset, (n,) or (n, n_scores)."""
         check_is_fitted(self)
         matrix, _ = self._as_checked(X, reset=False)
         coef = self.coef_.T if sparse.issparse(self.coef_) else np.atleast_2d(self.coef_).T
@@ -156,7 +187,8 @@ class LinearEstimator(CallbackSupportMixin, BaseEstimator):
         if not np.isfinite(scores).all():
             # Only then is X read once more, to name the cell.
             self._in_our_words(check_finite, as_design(matrix)[0], self._names())
-        return scores[:, 0] if self.loss_.width == 1 else scores
+        scores = scores[:, 0] if self.loss_.width == 1 else scores
+        return scores if offset is None else scores + as_offset(offset, len(scores), scores.dtype, self.loss_.width)
 
     def _names(self) -> list[str] | None:
         return list(self.feature_names_in_) if hasattr(self, "feature_names_in_") else None
@@ -165,7 +197,8 @@ class LinearEstimator(CallbackSupportMixin, BaseEstimator):
         self, X: Any, y: Any = NO_TARGETS, *, reset: bool, several: bool = False, numeric: bool = False
     ) -> tuple[Any, Any]:
         """Return X as an array or sparse, and y if it is given; remember, or compare, the names of the columns."""
-        matrix, names = as_matrix("X", X)
+        frame = as_frame("X", X)
+        matrix, names = as_matrix("X", frame)
         options = {
             "accept_sparse": "csr",
             "dtype": DTYPES,
@@ -177,7 +210,7 @@ class LinearEstimator(CallbackSupportMixin, BaseEstimator):
             matrix, y = check_X_y(matrix, y, multi_output=several, y_numeric=numeric, **options)
         else:
             matrix = check_array(matrix, input_name="X", **options)
-        validate_data(self, matrix if names is None else X, skip_check_array=True, reset=reset)
+        validate_data(self, matrix if names is None else frame, skip_check_array=True, reset=reset)
         return matrix, y
 
     def _set_up(self, X: Any, y: Any, sample_weight: Any, **options: Any) -> Setup:
@@ -198,7 +231,7 @@ class LinearEstimator(CallbackSupportMixin, BaseEstimator):
                 "alpha": 0.0 if self.penalty is None else self.alpha,
                 "l1_ratio": ratios[self.penalty],
                 "fit_intercept": self.fit_intercept,
-                "sample_weight": None if sample_weight is None else _check_sample_weight(sample_weight, X),
+                "sample_weight": sample_weight,
                 "method": self.solver,
                 "learning_rate": self.learning_rate,
                 "batch_size": self.batch_size,
@@ -206,13 +239,22 @@ class LinearEstimator(CallbackSupportMixin, BaseEstimator):
                 "precondition": flag("precondition", self.precondition),
                 "random_state": seed,
                 "backend": self.backend,
-                "n_threads": None if self.n_jobs is None else effective_n_jobs(self.n_jobs),
+                "n_threads": self._threads(),
+                "feature_names": self._names(),
                 **options,
             },
         )
 
-    def _fit(self, X: Any, y: Any, sample_weight: Any, offset: Any, eval_set: Any) -> Fit:
-        """Descend until converged."""
+    def _threads(self) -> int | None:
+        n_jobs = self.n_jobs
+        if n_jobs is None:
+            return None
+        if isinstance(n_jobs, bool) or not isinstance(n_jobs, Integral) or n_jobs == 0:
+            raise InputError(f"n_jobs: expected a number of threads, -1 for every core, or None; got {n_jobs!r}")
+        return int(effective_n_jobs(n_jobs))
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any, given: dict[str, Any], *, offset: Any, eval_set: Any) -> Fit:
+        """Descend until converged; `given` is what callbacks are told of the data."""
         max_iter = integer("max_iter", self.max_iter, least=1)
         held_out = flag("early_stopping", self.early_stopping) and eval_set is None
         if eval_set is not None:
@@ -230,86 +272,116 @@ class LinearEstimator(CallbackSupportMixin, BaseEstimator):
         )
         epoch = steps_per_epoch(setup)
         setup = replace(setup, plan=replace(setup.plan, n_steps=max_iter * epoch))
-        return self._run(setup, max_iter, X, y)
+        return self._run(setup, max_iter, given)
 
-    def _run(self, setup: Setup, n_iter: int, X: Any, y: Any) -> Fit:
+    def _run(self, setup: Setup, n_iter: int, given: dict[str, Any]) -> Fit:
         watchers: list[Any] = []
         if self.verbose:
             watchers.append(Printed(f"[{type(self).__name__}]", every_step=self.verbose > 1))
         if getattr(self, "_skl_callbacks", None):
-            watchers.append(Watched(self, n_iter, X, y))
-        fit = run(replace(setup, problem=self._named(setup)), all_of(watchers), self._warn)
-        self.loss_ = setup.problem.loss
+            watchers.append(Watched(self, setup, n_iter, given))
+        fit = run(setup, all_of(watchers), warn_caller)
         self.fit_ = fit
         self.history_, self.status_, self.backend_ = fit.history, fit.status, fit.backend
         self.solver_ = fit.method
         self.n_iter_ = max(1, -(-fit.n_steps // steps_per_epoch(setup)))
-        self._keep(fit)
+        for name, value in self._attributes(setup.problem, fit.coef, fit.intercept).items():
+            setattr(self, name, value)
         for watcher in watchers:
             watcher.end(fit)
         return fit
 
-    def _keep(self, fit: Fit) -> None:
-        """Set the coefficients and what else predictions need."""
-        raise NotImplementedError
-
-    def _named(self, setup: Setup) -> Any:
-        return replace(setup.problem, feature_names=self._names())
-
     def _as_eval_set(self, eval_set: Any) -> Any:
         if not isinstance(eval_set, (tuple, list)) or len(eval_set) != 2:  # noqa: PLR2004
             raise InputError(f"eval_set: expected a pair (X, y); got {type(eval_set).__name__}")
-        return self._as_checked(eval_set[0], reset=False)[0], np.asarray(eval_set[1])
+        try:
+            matrix, _ = self._as_checked(eval_set[0], reset=False)
+        except ValueError as error:
+            raise InputError(f"eval_set: {error}") from error
+        return matrix, np.asarray(eval_set[1])
 
     def _start(self) -> Any:
-        """Return where the last fit ended, if it is to be gone on with and had as many features."""
-        fit = getattr(self, "fit_", None)
-        same = fit is not None and fit.coef.shape[-1] == self.n_features_in_
-        return fit if flag("warm_start", self.warm_start) and same else None
+        """Return where the last fit ended, if it is to be gone on with."""
+        return getattr(self, "fit_", None) if flag("warm_start", self.warm_start) else None
 
-    def _update(self, X: Any, y: Any, sample_weight: Any, classes: Any = None) -> Fit:
+    def _update(self, X: Any, y: Any, sample_weight: Any, given: dict[str, Any], classes: Any = None) -> Fit:
         """Make one pass of mini-batch steps over this data, from where the last one ended."""
-        method = self.solver
-        if isinstance(method, str) and method == "adam":
-            method = Adam(batch_size=self.batch_size or StochasticGradientDescent().fitted_to(X.shape[0]).batch_size)
-        elif isinstance(method, str):
-            method = "sgd"
         last: Fit | None = getattr(self, "fit_", None)
-        start = None if last is None else (last.coef, last.intercept)
-        batch_size = None if self.batch_size is None else min(self.batch_size, X.shape[0])
+        method = self._stochastic()
+        # What a method remembers is in the variables of its part: with a memory, all parts must have the same.
+        forgets = getattr(method, "momentum", None) == 0 and X.shape[0] >= FEWEST_TO_SCALE
+        precondition = flag("precondition", self.precondition) and forgets
         setup = self._set_up(
-            X, y, sample_weight, classes=classes, method=method, batch_size=batch_size, start=start, n_steps=1, tol=0.0
+            X,
+            y,
+            sample_weight,
+            classes=classes,
+            method=method,
+            batch_size=min(self._batch_size(), X.shape[0]),
+            start=None if last is None else (last.coef, last.intercept),
+            precondition=precondition,
+            n_steps=1,
+            tol=0.0,
         )
-        state = {} if last is None else {name: last.state[name] for name in KEPT if name in last.state}
+        state = {}
+        if last is not None and last.method == method.name and not (precondition or last.recipe.precondition):
+            state = {"point": setup.start} | {name: last.state[name] for name in KEPT if name in last.state}
         setup = replace(setup, state=state, plan=replace(setup.plan, n_steps=steps_per_epoch(setup)))
         n_iter = 0 if last is None else self.n_iter_
-        fit = self._run(setup, 1, X, y)
+        fit = self._run(setup, 1, given)
         self.n_iter_ = n_iter + 1
         return fit
 
-    def _warn(self, message: str, kind: type[Warning]) -> None:
-        warnings.warn(in_our_words(message), KINDS.get(kind, kind), stacklevel=STACK_LEVEL)
+    def _stochastic(self) -> Method:
+        """Return the method of mini-batches that is nearest to the solver."""
+        if isinstance(self.solver, (Adam, StochasticGradientDescent)):
+            return self.solver
+        return Adam() if self.solver == "adam" else StochasticGradientDescent(momentum=0.0)
+
+    def _batch_size(self) -> int:
+        """Return the rows of a mini-batch that the parameters, or the solver, ask for."""
+        given = self.batch_size if self.batch_size is not None else getattr(self.solver, "batch_size", None)
+        return DEFAULT_BATCH if given is None else integer("batch_size", given, least=1)
 
     @staticmethod
-    def _in_our_words(function: Any, *arguments: Any) -> Any:
+    def _in_our_words(function: Any, *arguments: Any, **options: Any) -> Any:
         """Call a function; what it says of its arguments is said of the estimator's parameters."""
         try:
-            return function(*arguments)
-        except InputError as error:
-            raise InputError(in_our_words(str(error))) from None
+            return function(*arguments, **options)
+        except (InputError, DivergenceError) as error:
+            error.args = (in_our_words(str(error)),)
+            raise
 
 
 def in_our_words(message: str) -> str:
     """Return a message of `descend` with scikit-learn's names for its arguments."""
-    for theirs, ours in CALLED.items():
-        message = re.sub(rf"\b{theirs}\b", ours, message)
-    return re.sub(r"\bmethod(s?)\b", r"solver\1", message)
+    message = WORDS.sub(lambda word: CALLED.get(word[0], word[0]), message)
+    message = re.sub(r"^l1_ratio: (solver .* smooth penalty), l1_ratio=0", r"penalty: \1, penalty='l2'", message)
+    return re.sub(r"^start: (.*)", r"warm_start: \1; warm_start=False begins anew", message)
+
+
+def weights_of(X: Any, sample_weight: Any) -> Any:
+    """Return one weight a row, or None where none are given."""
+    return None if sample_weight is None else _check_sample_weight(sample_weight, X)
+
+
+def told(X: Any, y: Any, sample_weight: Any) -> dict[str, Any]:
+    """Return what callbacks are told of the data."""
+    return {"X": X, "y": y, "metadata": None if sample_weight is None else {"sample_weight": sample_weight}}
+
+
+def warn_caller(message: str, kind: type[Warning]) -> None:
+    """Warn whoever called `fit`, by way of a pipeline or not."""
+    frame, level = inspect.currentframe(), 1
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in NOT_THE_CALLER:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(in_our_words(message), KINDS.get(kind, kind), stacklevel=level)
 
 
 def steps_per_epoch(setup: Setup) -> int:
     """Return how many steps a pass over the data has: one, or as many as there are mini-batches."""
     method = setup.plan.method
-    batch_size = getattr(method, "batch_size", None)
+    batch_size: int | None = getattr(method, "batch_size", None)
     if method.name not in MINI_BATCH or batch_size is None:
         return 1
     return -(-setup.problem.n_samples // batch_size)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 from sklearn.base import ClassifierMixin
@@ -11,7 +12,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 
 from steepest.errors import InputError
-from steepest.estimators.base import LinearEstimator
+from steepest.estimators.base import LinearEstimator, told, weights_of
 from steepest.estimators.watching import with_callbacks
 from steepest.losses import BINARY, LogLoss, Loss, SquaredHinge, as_loss
 from steepest.validation import is_table
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from steepest.methods import Method
-    from steepest.result import Fit
+    from steepest.problem import Problem
     from steepest.step_sizes import StepSize
+
+_Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
 def _has_probabilities(classifier: GDClassifier) -> bool:
@@ -30,7 +33,12 @@ def _has_probabilities(classifier: GDClassifier) -> bool:
     raise AttributeError(f"loss {classifier.loss!r} gives margins, not probabilities; loss='log_loss' gives both")
 
 
-class GDClassifier(ClassifierMixin, LinearEstimator):
+def _where_there_are_probabilities(method: _Method) -> _Method:
+    available: _Method = available_if(_has_probabilities)(method)
+    return available
+
+
+class GDClassifier(ClassifierMixin, LinearEstimator):  # type: ignore[misc]
     """Linear classification by gradient descent: logistic regression, softmax, or a squared hinge.
 
     Minimises the weighted average loss plus ``alpha`` times the penalty, ½ ‖W‖² or ‖W‖₁ or a mix; the intercept is not
@@ -48,8 +56,8 @@ class GDClassifier(ClassifierMixin, LinearEstimator):
         The share of ‖W‖₁ in ``"elasticnet"``.
     class_weight : dict, "balanced" or None
         Weight of each class; ``"balanced"`` gives every class the same total weight.
-    fit_intercept, solver, learning_rate, batch_size, max_iter, tol, precondition, early_stopping, validation_fraction, \
-n_iter_no_change, warm_start, backend, n_jobs, random_state, verbose
+    fit_intercept, solver, learning_rate, batch_size, max_iter, tol, precondition, early_stopping, \
+validation_fraction, n_iter_no_change, warm_start, backend, n_jobs, random_state, verbose
         As in `GDRegressor`.
 
     Attributes
@@ -171,8 +179,9 @@ n_iter_no_change, warm_start, backend, n_jobs, random_state, verbose
             If `tol` was not reached; scikit-learn's and ours in one.
         """
         matrix, labels = self._as_labelled(X, y)
-        weights = self._weighted(labels, sample_weight)
-        self._in_our_words(self._fit, matrix, labels, weights, offset, eval_set)
+        weights = self._weighted(labels, weights_of(matrix, sample_weight))
+        given = told(X, y, sample_weight)
+        self._in_our_words(self._fit, matrix, labels, weights, given, offset=offset, eval_set=eval_set)
         return self
 
     @with_callbacks
@@ -195,7 +204,18 @@ n_iter_no_change, warm_start, backend, n_jobs, random_state, verbose
         Returns
         -------
         self
-            Every call is an epoch of ``"sgd"``, or of ``"adam"`` if that is the solver.
+            Every call is an epoch of ``"sgd"`` without momentum, or of ``"adam"`` if that is the solver; `history_` is
+            that of this call. ``"sgd"`` brings the columns of ten rows or more to one scale, by these rows;
+            ``"adam"``, whose memory goes on from part to part, takes them as they are.
+
+        Examples
+        --------
+        >>> import steepest as st
+        >>> model = st.GDClassifier()
+        >>> for X, y in (([[0.0], [1.0]], ["no", "no"]), ([[3.0], [4.0]], ["yes", "yes"])):
+        ...     model = model.partial_fit(X, y, classes=["no", "yes"])
+        >>> model.n_iter_
+        2
         """
         first = not hasattr(self, "coef_")
         if first and classes is None:
@@ -206,8 +226,8 @@ n_iter_no_change, warm_start, backend, n_jobs, random_state, verbose
         if isinstance(self.class_weight, str):
             raise InputError("class_weight: partial_fit sees only some rows; pass a dict, or sample_weight")
         matrix, labels = self._as_labelled(X, y, reset=first)
-        weights = self._weighted(labels, sample_weight)
-        self._in_our_words(self._update, matrix, labels, weights, order)
+        weights = self._weighted(labels, weights_of(matrix, sample_weight))
+        self._in_our_words(self._update, matrix, labels, weights, told(X, y, sample_weight), order)
         return self
 
     def _as_labelled(self, X: Any, y: Any, *, reset: bool = True) -> Any:
@@ -232,75 +252,103 @@ n_iter_no_change, warm_start, backend, n_jobs, random_state, verbose
             return sample_weight
         if labels.ndim > 1:
             raise InputError("class_weight: rows of probabilities have no one class; pass sample_weight")
-        weights = compute_sample_weight(self.class_weight, labels)
-        return weights if sample_weight is None else weights * np.asarray(sample_weight, dtype=np.float64)
+        if self.class_weight != "balanced":
+            weights = compute_sample_weight(self.class_weight, labels)
+            return weights if sample_weight is None else weights * sample_weight
+        # Not scikit-learn's, which counts rows whatever they weigh: weight 2 is the same as the row twice here too.
+        rows = np.ones(len(labels)) if sample_weight is None else np.asarray(sample_weight, np.float64)
+        classes, numbers = np.unique(labels, return_inverse=True)
+        totals = np.bincount(numbers, weights=rows)
+        return rows * (rows.sum() / (len(classes) * np.where(totals > 0, totals, 1.0)))[numbers]
 
-    def _keep(self, fit: Fit) -> None:
-        self.coef_, self.intercept_ = np.atleast_2d(fit.coef), np.atleast_1d(fit.intercept)
-        self.classes_ = np.asarray(fit.classes)
+    def _attributes(self, problem: Problem, coef: NDArray[Any], intercept: Any) -> dict[str, Any]:
+        return {
+            "loss_": problem.loss,
+            "classes_": np.asarray(problem.classes),
+            "coef_": self._shaped(coef),
+            "intercept_": np.atleast_1d(intercept),
+        }
 
-    def decision_function(self, X: Any) -> NDArray[Any]:
+    def _shaped(self, coef: NDArray[Any]) -> NDArray[Any]:
+        return np.atleast_2d(coef)
+
+    def decision_function(self, X: Any, *, offset: ArrayLike | None = None) -> NDArray[Any]:
         """Return the scores, whose softmax is the probabilities; of two classes, only the second has one.
 
         Parameters
         ----------
         X : array_like, frame or sparse, (n_samples, n_features)
             With the columns of training.
+        offset : array_like, (n_samples,) or (n_samples, n_classes), optional
+            As in `fit`.
 
         Returns
         -------
         ndarray, (n_samples,) or (n_samples, n_classes)
         """
-        return self._scores(X)
+        return self._scores(X, offset)
 
-    def predict(self, X: Any) -> NDArray[Any]:
+    def predict(self, X: Any, *, offset: ArrayLike | None = None) -> NDArray[Any]:
         """Return the most probable label of each row.
 
         Parameters
         ----------
         X : array_like, frame or sparse, (n_samples, n_features)
             With the columns of training.
+        offset : array_like, (n_samples,) or (n_samples, n_classes), optional
+            As in `fit`.
 
         Returns
         -------
         ndarray, (n_samples,)
         """
-        scores = self._scores(X)
+        scores = self._scores(X, offset)
         numbers = (scores > 0).astype(np.intp) if scores.ndim == 1 else scores.argmax(axis=1)
         return np.asarray(self.classes_[numbers])
 
-    @available_if(_has_probabilities)
-    def predict_proba(self, X: Any) -> NDArray[Any]:
+    @_where_there_are_probabilities
+    def predict_proba(self, X: Any, *, offset: ArrayLike | None = None) -> NDArray[Any]:
         """Return the probability of each class.
 
         Parameters
         ----------
         X : array_like, frame or sparse, (n_samples, n_features)
             With the columns of training.
+        offset : array_like, (n_samples,) or (n_samples, n_classes), optional
+            As in `fit`.
 
         Returns
         -------
         ndarray, (n_samples, n_classes)
             In the order of `classes_`.
+
+        Examples
+        --------
+        >>> import steepest as st
+        >>> model = st.GDClassifier(alpha=0.01).fit([[0.0], [1.0], [2.0], [3.0]], ["no", "yes", "no", "yes"])
+        >>> model.predict_proba([[1.5]]).round(2)
+        array([[0.5, 0.5]])
         """
-        scores = self._scores(X)
+        scores = self._scores(X, offset)
         return np.asarray(self.loss_.mean(np, scores))
 
-    @available_if(_has_probabilities)
-    def predict_log_proba(self, X: Any) -> NDArray[Any]:
+    @_where_there_are_probabilities
+    def predict_log_proba(self, X: Any, *, offset: ArrayLike | None = None) -> NDArray[Any]:
         """Return the logarithm of the probability of each class, exact where the probability is too small for a number.
 
         Parameters
         ----------
         X : array_like, frame or sparse, (n_samples, n_features)
             With the columns of training.
+        offset : array_like, (n_samples,) or (n_samples, n_classes), optional
+            As in `fit`.
 
         Returns
         -------
         ndarray, (n_samples, n_classes)
             In the order of `classes_`.
         """
-        scores = self._scores(X)
+        scores = self._scores(X, offset)
         if scores.ndim == 1:
             scores = np.column_stack([np.zeros_like(scores), scores])
         shifted = scores - scores.max(axis=1, keepdims=True)

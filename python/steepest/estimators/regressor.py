@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.base import RegressorMixin
 
 from steepest.errors import InputError
-from steepest.estimators.base import LinearEstimator
+from steepest.estimators.base import LinearEstimator, told, weights_of
 from steepest.estimators.watching import with_callbacks
 from steepest.losses import LogLoss, Loss, Mse, Poisson, SquaredHinge, as_loss
 from steepest.validation import is_table
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from steepest.methods import Method
-    from steepest.result import Fit
+    from steepest.problem import Problem
     from steepest.step_sizes import StepSize
 
 
-class GDRegressor(RegressorMixin, LinearEstimator):
+class GDRegressor(RegressorMixin, LinearEstimator):  # type: ignore[misc]
     """Linear regression by gradient descent: least squares, Huber or Poisson, ridge, lasso or elastic net.
 
     Minimises the weighted average loss plus ``alpha`` times the penalty, ½ ‖w‖² or ‖w‖₁ or a mix; the intercept is not
@@ -68,7 +68,8 @@ class GDRegressor(RegressorMixin, LinearEstimator):
     random_state : int, RandomState or None
         Seed of mini-batches and held-out rows; None draws one.
     verbose : int
-        1 prints the loss at steps 0, 1, 2, 5, 10, …; 2 at every step.
+        1 prints the loss at steps 0, 1, 2, 5, 10, …; 2 at every step. Callbacks of scikit-learn, from 1.9 on, see every
+        step too: ``model.set_callbacks(sklearn.callback.ProgressBar())``.
 
     Attributes
     ----------
@@ -196,7 +197,9 @@ class GDRegressor(RegressorMixin, LinearEstimator):
         """
         matrix, targets = self._as_checked(X, y, reset=True, several=is_table(np.asarray(y)), numeric=True)
         self._check_loss()
-        self._in_our_words(self._fit, matrix, targets, sample_weight, offset, eval_set)
+        weights = weights_of(matrix, sample_weight)
+        given = told(X, y, sample_weight)
+        self._in_our_words(self._fit, matrix, targets, weights, given, offset=offset, eval_set=eval_set)
         return self
 
     @with_callbacks
@@ -215,20 +218,36 @@ class GDRegressor(RegressorMixin, LinearEstimator):
         Returns
         -------
         self
-            Every call is an epoch of ``"sgd"``, or of ``"adam"`` if that is the solver.
+            Every call is an epoch of ``"sgd"`` without momentum, or of ``"adam"`` if that is the solver; `history_` is
+            that of this call. ``"sgd"`` brings the columns of ten rows or more to one scale, by these rows;
+            ``"adam"``, whose memory goes on from part to part, takes them as they are.
+
+        Examples
+        --------
+        >>> import steepest as st
+        >>> model = st.GDRegressor()
+        >>> for _ in range(200):
+        ...     for X, y in (([[0.0], [1.0]], [1.0, 3.0]), ([[2.0], [3.0]], [5.0, 7.0])):
+        ...         model = model.partial_fit(X, y)
+        >>> model.predict([[4.0]]).round(1)
+        array([9.])
         """
         first = not hasattr(self, "coef_")
         matrix, targets = self._as_checked(X, y, reset=first, several=is_table(np.asarray(y)), numeric=True)
         self._check_loss()
-        self._in_our_words(self._update, matrix, targets, sample_weight)
+        weights = weights_of(matrix, sample_weight)
+        self._in_our_words(self._update, matrix, targets, weights, told(X, y, sample_weight))
         return self
 
     def _check_loss(self) -> None:
         if isinstance(as_loss(self.loss), (LogLoss, SquaredHinge)):
             raise InputError(f"loss: expected one for numbers; {self.loss!r} is for GDClassifier")
 
-    def _keep(self, fit: Fit) -> None:
-        self.coef_, self.intercept_ = fit.coef, fit.intercept
+    def _attributes(self, problem: Problem, coef: NDArray[Any], intercept: Any) -> dict[str, Any]:
+        return {"loss_": problem.loss, "coef_": coef, "intercept_": intercept}
+
+    def _shaped(self, coef: NDArray[Any]) -> NDArray[Any]:
+        return coef.ravel() if self.loss_.width == 1 else coef
 
     def predict(self, X: Any, *, offset: ArrayLike | None = None) -> NDArray[Any]:
         """Predict the targets of X.
@@ -244,8 +263,18 @@ class GDRegressor(RegressorMixin, LinearEstimator):
         -------
         ndarray, (n_samples,) or (n_samples, n_targets)
             The scores; their exponential for ``"poisson"``.
+
+        Raises
+        ------
+        InputError
+            If X is not finite, or the offset does not fit it; ValueError if its columns are not those of training.
+
+        Examples
+        --------
+        >>> import steepest as st
+        >>> model = st.GDRegressor("poisson", alpha=0.0).fit([[0.0], [1.0], [2.0]], [1.0, 2.0, 4.0])
+        >>> model.predict([[3.0]]).round(4)
+        array([8.])
         """
-        scores = self._scores(X)
-        if offset is not None:
-            scores = scores + np.asarray(offset, dtype=scores.dtype)
+        scores = self._scores(X, offset)
         return np.asarray(self.loss_.mean(np, scores))
