@@ -223,7 +223,7 @@ def _number_or_text(given: str) -> float | str:
 
 def _check_plot(plot: Path | None) -> None:
     if plot is not None:
-        from steepest.plot import check_format
+        from steepest.curves import check_format
 
         check_format(plot)
         check_writable(plot)
@@ -231,10 +231,10 @@ def _check_plot(plot: Path | None) -> None:
 
 def _plot(plot: Path | None, fitted: Any) -> None:
     if plot is not None:
-        from steepest.plot import save_loss
+        from steepest.curves import plot_loss, save_picture
 
         with written_whole(plot) as temporary:
-            save_loss(fitted, temporary)
+            save_picture(lambda ax: plot_loss(fitted, ax), temporary)
         out.print(f"loss curve drawn to {plot}", markup=False)
 
 
