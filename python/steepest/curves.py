@@ -177,7 +177,7 @@ def _runs(fits: Any) -> list[Run]:
 
 
 def _run(label: str, given: Any) -> Run:
-    """Return what is drawn of a fit, of an estimator's fit, or of a history by itself, which ends with its last entry."""
+    """Return what is drawn of a fit, an estimator's fit, or a history by itself, which ends with its last entry."""
     fit = getattr(given, "fit_", given)
     history = getattr(fit, "history", fit)
     if not (hasattr(history, "loss") and hasattr(history, "seconds")):
@@ -236,8 +236,8 @@ def _scale(ax: Any, runs: list[Run], against: str, bottom: float | None) -> None
         ax.set_xscale("symlog", linthresh=1 if against == "step" else min(lengths) / 2)
         if against == "step":
             ax.xaxis.set_major_formatter("{x:g}")
-    left = 0 if against == "step" else None
-    ax.set_xlim(left=left)
+    if against == "step":
+        ax.set_xlim(left=0)
 
 
 def check_format(path: str | PathLike[str], formats: set[str] = FORMATS) -> None:

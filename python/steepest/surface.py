@@ -1,22 +1,24 @@
 """The objective on a plane through its parameters, and descents on it: numbers only, for pictures to draw.
 
-Scores are linear in the parameters: on a plane they are ``Z₀ + u Z₁ + v Z₂``, three products with X in all. A point of the
-plane then costs no product, and for squared errors not even a look at the rows: nine sums say it all.
+Scores are linear in the parameters: on a plane they are ``Z₀ + u Z₁ + v Z₂``, three products with X in all. A point of
+the plane then costs no product, and for squared errors not even a look at the rows: nine sums say it all.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from steepest.backends import get_backend, thread_count
 from steepest.descend import descend
 from steepest.design import Csr, check_finite
 from steepest.errors import InputError
 from steepest.losses import Mse
+from steepest.penalties import ElasticNet
 from steepest.problem import make_problem
 from steepest.validation import integer, number
 
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 #: Scores that are in memory at a time.
-MOST_SCORES = 1 << 20
+MOST_SCORES = 1 << 18
 #: How far beyond the paths, or beyond zero, the picture reaches.
 MARGIN = 0.3
 #: The share of the longer side of a path's plane that the shorter one has at the least.
@@ -88,7 +90,7 @@ def surface(
     *,
     parameters: tuple[Any, Any] | None = None,
     extent: tuple[tuple[float, float], tuple[float, float]] | None = None,
-    n_points: int = 61,
+    n_points: int = 81,
     loss: Any = "mse",
     alpha: float = 0.0,
     l1_ratio: float = 0.0,
@@ -119,8 +121,8 @@ def surface(
         parameters = (0, "intercept")
     if parameters is None and points is None:
         raise InputError(
-            f"parameters: {problem.n_parameters} parameters span no plane; name two, such as (0, 1) or (0, 'intercept'), "
-            "or pass a path, whose main directions are drawn"
+            f"parameters: {problem.n_parameters} parameters span no plane; name two, such as (0, 1) or (0, 'intercept')"
+            ", or pass a path, whose main directions are drawn"
         )
     if parameters is not None:
         through = _minimum(problem, X, y, classes) if points is None else points[-1]
@@ -149,7 +151,7 @@ def _flat(problem: Problem, path: Any) -> Floats:
     cure = "path: expected steps with coef and intercept, such as st.iterate(X, y, …) yields, or a dict of such"
     if not isinstance(path, Iterable):
         raise InputError(f"{cure}; got {type(path).__name__}")
-    points = []
+    points: list[Floats] = []
     for step in path:
         pair = (step.coef, step.intercept) if hasattr(step, "coef") else step
         if not isinstance(pair, tuple) or len(pair) != 2:  # noqa: PLR2004
@@ -293,7 +295,7 @@ def _blocks(problem: Problem, points: Floats, scores_each: int) -> Iterator[tupl
 def values_on(problem: Problem, plane: Plane, u: Floats, v: Floats) -> Floats:
     """Return F on the grid, (len(v), len(u))."""
     points = np.array([plane.origin, *plane.directions])
-    average = _squares if isinstance(problem.loss, Mse) else _losses
+    average = _squares if isinstance(problem.loss, Mse) else _of_one_score if problem.loss.width == 1 else _of_scores
     with np.errstate(over="ignore"):
         values = average(problem, points, u, v)
     penalty = problem.penalty
@@ -324,17 +326,34 @@ def _squares(problem: Problem, points: Floats, u: Floats, v: Floats) -> Floats:
     return np.asarray(np.einsum("iab,ij,jab->ab", at, moments, at, optimize=True) / width)
 
 
-def _losses(problem: Problem, points: Floats, u: Floats, v: Floats) -> Floats:
-    """Return the average loss on the grid, a block of rows and a line of the grid at a time."""
+def _of_one_score(problem: Problem, points: Floats, u: Floats, v: Floats) -> Floats:
+    """Return the average loss on the grid: on a plane, the problem is one of two features, the rest an offset."""
+    scores = np.concatenate([part[:, :, 0] for _, part in _blocks(problem, points, 3)], axis=1)
+    offset, weight = problem.offset, problem.sample_weight
+    on_plane = replace(
+        problem,
+        design=np.ascontiguousarray(scores[1:].T),
+        targets=problem.targets.astype(np.float64),
+        sample_weight=None if weight is None else weight.astype(np.float64),
+        offset=np.ascontiguousarray(scores[0] if offset is None else scores[0] + offset),
+        penalty=ElasticNet(0.0, 0.0),
+        fit_intercept=False,
+        precondition=False,
+    )
+    engine, threads = get_backend("auto"), thread_count(None)
+    return np.array([[engine.value_and_gradient(on_plane, np.array([a, b]), threads)[0] for a in u] for b in v])
+
+
+def _of_scores(problem: Problem, points: Floats, u: Floats, v: Floats) -> Floats:
+    """Return the average loss of several scores on the grid, a block of rows and a line of the grid at a time."""
     weights, loss, width = _weights(problem), problem.loss, problem.loss.width
     values = np.zeros((len(v), len(u)))
     for rows, scores in _blocks(problem, points, len(u)):
         targets = np.repeat(problem.targets[rows].astype(np.float64), len(u), axis=0)
         if problem.offset is not None:
-            scores[0] += problem.offset[rows].reshape(-1, width)
+            scores[0] += problem.offset[rows]
         for i, height in enumerate(v):
             line = (scores[0] + height * scores[2])[:, None, :] + u[:, None] * scores[1][:, None, :]
-            line = line.reshape(-1) if width == 1 else line.reshape(-1, width)
-            value, _ = loss.value_and_residual(np, targets, line)
+            value, _ = loss.value_and_residual(np, targets, line.reshape(-1, width))
             values[i] += weights[rows] @ value.reshape(-1, len(u))
     return values

@@ -11,14 +11,16 @@
 `plot_confusion`    which classes are taken for which
 ==================  ================================================================
 
-All but `animate_descent` take ``ax=``, axes of Matplotlib to draw on, and return the axes. Matplotlib is imported when a
-picture is drawn. Colours are those of Okabe and Ito, and cividis: told apart by colour-blind eyes too.
+All but `animate_descent` take ``ax=``, axes of Matplotlib to draw on, and return the axes. Matplotlib is imported
+when a picture is drawn. Colours are those of Okabe and Ito, and cividis: told apart by colour-blind eyes too.
 """
 
 from __future__ import annotations
 
 from steepest.curves import plot_loss
-from steepest.plot.models import plot_calibration, plot_coefficients, plot_confusion, plot_fit, plot_path
+from steepest.plot.classes import plot_calibration, plot_confusion
+from steepest.plot.coefficients import plot_coefficients, plot_path
+from steepest.plot.lines import plot_fit
 from steepest.plot.surfaces import animate_descent, plot_surface
 
 __all__ = [

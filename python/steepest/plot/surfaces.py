@@ -11,7 +11,7 @@ from steepest.curves import check_format, colour, new_axes
 from steepest.data import check_writable, written_whole
 from steepest.errors import InputError, MissingPackageError
 from steepest.model import LinearModel
-from steepest.plot.models import draw_points, grid_of, line_of, points_of
+from steepest.plot.lines import draw_points, grid_of, line_of, points_of, steps_of
 from steepest.problem import make_problem
 from steepest.surface import surface
 from steepest.validation import integer, known, number
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 SIZE = (6.4, 4.8)
 N_LEVELS = 12
+#: Of the fill, bottom first: one hue, so that paths of every colour can be seen on it.
+VALLEY = ("#7FB2D9", "#F4F8FC")
+PATHS = ("#D55E00", "#000000", "#009E73", "#CC79A7", "#E69F00", "#0072B2")
 #: The share of the highest gap above the least value at which the innermost contour lies.
 LOWEST_LEVEL = 1e-3
 #: Steps up to which each one gets a dot.
@@ -43,7 +46,7 @@ def plot_surface(
     *,
     parameters: tuple[Any, Any] | None = None,
     extent: tuple[tuple[float, float], tuple[float, float]] | None = None,
-    n_points: int = 61,
+    n_points: int = 81,
     loss: Any = "mse",
     alpha: float = 0.0,
     l1_ratio: float = 0.0,
@@ -62,12 +65,12 @@ def plot_surface(
     X, y, loss, alpha, l1_ratio, sample_weight, offset, classes
         As in `steepest.descend`: what the objective is.
     path : iterable of Step or of (coef, intercept), or a dict of such, optional
-        What ``st.iterate(X, y, …)`` yields; several are drawn in their own colours, labelled by the keys. An open circle
-        is the start, a full one the end. The plane goes through the last point.
+        What ``st.iterate(X, y, …)`` yields; several are drawn in their own colours, labelled by the keys. An open
+        circle is the start, a full one the end. The plane goes through the last point.
     parameters : pair, optional
-        The two to draw over: column numbers, names of columns, or ``"intercept"``; pairs (score, column) where a row has
-        several scores. By default the only two there are, or the two main directions of the path. The others are held
-        where the path ends, or where F is least.
+        The two to draw over: column numbers, names of columns, or ``"intercept"``; pairs (score, column) where a
+        row has several scores. By default the only two there are, or the two main directions of the path. The others
+        are held where the path ends, or where F is least.
     extent : ((u_low, u_high), (v_low, v_high)), optional
         What to draw; by default around the path, or around the minimum and zero.
     n_points : int ≥ 2
@@ -111,7 +114,7 @@ def plot_surface(
     ax = new_axes(ax, SIZE)
     _draw_contours(ax, found)
     for k, (label, points) in enumerate(found.paths.items()):
-        _draw_path(ax, points, colour(k + 1), label)
+        _draw_path(ax, points, PATHS[k % len(PATHS)], label)
     if any(found.paths):
         ax.legend(frameon=True, framealpha=0.85, edgecolor="none")
     return ax
@@ -130,25 +133,16 @@ def _levels(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _draw_contours(ax: Any, found: Surface) -> Any:
-    from matplotlib.colors import BoundaryNorm
+    from matplotlib.colors import BoundaryNorm, LinearSegmentedColormap
 
     levels = _levels(found.values)
-    # Cividis from its middle on: text and paths can be read on it.
-    fills = _light_map(len(levels))
+    fills = LinearSegmentedColormap.from_list("valley", VALLEY)
     edges = np.concatenate([[found.values.min()], levels])
-    ax.contourf(
-        found.u,
-        found.v,
-        found.values,
-        levels=edges,
-        cmap=fills,
-        norm=BoundaryNorm(edges, len(edges) - 1),
-        extend="both",
-    )
-    lines = ax.contour(found.u, found.v, found.values, levels=levels[:-1], colors="white", linewidths=0.7)
-    labels = ax.clabel(lines, levels[1:-1:2], fmt=lambda level: f"{level:.3g}", fontsize=8, colors="#404040")
-    for label in labels:
-        label.set_rotation(0)
+    norm = BoundaryNorm(edges, fills.N)
+    ax.contourf(found.u, found.v, found.values, levels=edges, cmap=fills, norm=norm, extend="both")
+    lines = ax.contour(found.u, found.v, found.values, levels=levels[:-1], colors="white", linewidths=0.8)
+    for label in ax.clabel(lines, levels[N_LEVELS - 1 : 4 : -2], fmt=lambda level: f"{level:.3g}", fontsize=8):
+        label.set(rotation=0, color="#404040")
     ax.set_xlabel(found.plane.names[0])
     ax.set_ylabel(found.plane.names[1])
     penalty = found.problem.penalty
@@ -157,14 +151,6 @@ def _draw_contours(ax: Any, found: Surface) -> Any:
     ax.set_xlim(found.u[0], found.u[-1])
     ax.set_ylim(found.v[0], found.v[-1])
     return lines
-
-
-def _light_map(n: int) -> Any:
-    from matplotlib import colormaps
-    from matplotlib.colors import ListedColormap
-
-    shades = colormaps["cividis"](np.linspace(0.45, 1.0, n))
-    return ListedColormap(shades)
 
 
 def _draw_path(ax: Any, points: NDArray[np.float64], shade: str, label: str) -> None:
@@ -227,6 +213,8 @@ def animate_descent(
     known("kind", kind, KINDS)
     integer("n_frames", n_frames, least=2)
     rate = number("frames_per_second", frames_per_second, above=0.0)
+    if kind == "fit" and options:
+        raise InputError(f"animate_descent: {next(iter(options))!r} is not an option of kind 'fit'")
     check_format(file, {".gif"})
     check_writable(file)
     figure, ax = _canvas()
@@ -244,7 +232,7 @@ def _canvas() -> tuple[Any, Any]:
         raise MissingPackageError("pictures need matplotlib; pip install 'steepest[plot]'") from None
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=ANIMATION_SIZE, layout="constrained")
+    figure = Figure(figsize=ANIMATION_SIZE, dpi=ANIMATION_DPI, layout="constrained")
     FigureCanvasAgg(figure)
     return figure, new_axes(figure.subplots())
 
@@ -258,15 +246,15 @@ def _chosen(n_points: int, n_frames: int) -> list[int]:
 
 def _on_surface(ax: Any, X: Any, y: Any, path: Any, **options: Any) -> tuple[int, Callable[[int], None]]:
     """Draw the landscape; return the number of points of the longest path, and what moves to the k-th."""
-    found = surface(X, y, path, **options)
-    if not found.paths:
+    if path is None:
         raise InputError("path: expected steps, such as st.iterate(X, y, …) yields; got None")
+    found = surface(X, y, path, **options)
     _draw_contours(ax, found)
     title = ax.get_title()
     walkers = []
     for k, (label, points) in enumerate(found.paths.items()):
-        (line,) = ax.plot([], [], color=colour(k + 1), linewidth=1.6, label=label or None, zorder=3)
-        (dot,) = ax.plot([], [], "o", color=colour(k + 1), markeredgecolor="white", markersize=8, zorder=3.2)
+        (line,) = ax.plot([], [], color=PATHS[k % len(PATHS)], linewidth=1.6, label=label or None, zorder=3)
+        (dot,) = ax.plot([], [], "o", color=PATHS[k % len(PATHS)], markeredgecolor="white", markersize=8, zorder=3.2)
         walkers.append((points, line, dot))
     if any(found.paths):
         ax.legend(frameon=True, framealpha=0.85, edgecolor="none", loc="upper right")
@@ -312,12 +300,16 @@ def _as_line(ax: Any, X: Any, y: Any, path: Any, *, loss: Any) -> tuple[int, Cal
 
 
 def _write(figure: Any, frames: list[tuple[int, Callable[[int], None]]], file: Path, rate: float) -> None:
-    from matplotlib.animation import PillowWriter
+    """Write frames of one palette: what does not move is then stored once."""
+    from PIL import Image
 
-    writer = PillowWriter(fps=rate)  # type: ignore[arg-type]
-    with writer.saving(figure, str(file), ANIMATION_DPI):
-        for k, show in frames:
-            show(k)
-            writer.grab_frame()
-        for _ in range(round(LAST_SECONDS * rate)):
-            writer.grab_frame()
+    pictures = []
+    for k, show in frames:
+        show(k)
+        figure.canvas.draw()
+        pictures.append(Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB"))
+    # The last picture has all that is ever drawn.
+    palette = pictures[-1].quantize()
+    pictures = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
+    durations = [round(1000 / rate)] * (len(pictures) - 1) + [1000 * LAST_SECONDS]
+    pictures[0].save(file, save_all=True, append_images=pictures[1:], duration=durations, loop=0)
