@@ -77,7 +77,7 @@ def test_gap_is_above_the_least_or_above_a_number() -> None:
             drawn = xy(line)[1]
             kept = np.isfinite(drawn)
             assert np.array_equal(drawn[kept], expected[kept])
-            assert (expected[~kept] <= np.finfo(float).eps * best).all()
+            assert (expected[~kept] <= 8 * np.finfo(float).eps * best).all()
         assert np.isnan(np.concatenate([xy(line)[1] for line in axes.lines])).any() == (gap is True)
     assert f"above {best / 2:.6g}" in axes.get_ylabel()
 
@@ -148,7 +148,7 @@ def test_surface_is_the_objective(name: str, layout: str) -> None:
 def test_surface_in_single_precision() -> None:
     found = surface(X.astype(np.float32), Y.astype(np.float32), parameters=(0, 1), n_points=3)
     for (i, j), value in np.ndenumerate(found.values):
-        parameters = found.plane.parameters(found.u[j], found.v[i])
+        parameters = found.plane.parameters(float(found.u[j]), float(found.v[i]))
         expected = np.mean((X.astype(np.float32) @ parameters[:3] + parameters[3] - Y.astype(np.float32)) ** 2)
         assert value == pytest.approx(expected, rel=tolerance(np.float64, 60, condition=1e4))
 

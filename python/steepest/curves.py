@@ -31,6 +31,8 @@ QUIET = "#8C8C8C"
 WIDE_SPAN = 20.0
 #: Fewer powers of ten than this leave room for marks at 2 and 5.
 MOST_DECADES = 4
+#: A gap of this many units of rounding is nothing but rounding.
+ROUNDING = 8
 AXES = {"step": "step", "seconds": "time [s]"}
 
 
@@ -209,12 +211,14 @@ def _bottom(runs: list[Run], gap: bool | float) -> float | None:  # noqa: FBT001
 def _above(loss: NDArray[Any], bottom: float) -> NDArray[Any]:
     """Return loss − bottom, not a number where rounding leaves nothing of it."""
     above = loss - bottom
-    return np.where(above > np.finfo(np.float64).eps * abs(bottom), above, np.nan)
+    return np.where(above > ROUNDING * np.finfo(np.float64).eps * abs(bottom), above, np.nan)
 
 
 def _mark_end(ax: Any, run: Run, against: str) -> None:
     end = getattr(run, against)[run.end], run.loss[run.end]
-    ax.annotate(f"{end[1]:.4g}", end, xytext=(0, 8), textcoords="offset points", ha="right")
+    # The loss of validation data runs above.
+    height = 8 if run.validation_loss is None else -16
+    ax.annotate(f"{end[1]:.4g}", end, xytext=(0, height), textcoords="offset points", ha="right")
 
 
 def _scale(ax: Any, runs: list[Run], against: str, bottom: float | None) -> None:

@@ -124,8 +124,7 @@ def plot_confusion(model: Any, X: Any, y: Any, *, normalize: str | None = None, 
     fitted = _predictor(model)
     classes = _classes(fitted)
     numbers, predicted = _labels(y, classes), _labels(fitted.predict(X), classes)
-    side = 2.6 + 0.5 * len(classes)
-    ax = new_axes(ax, (side, side))
+    ax = new_axes(ax, (side(len(classes)),) * 2)
     _sklearn("metrics", "ConfusionMatrixDisplay").from_predictions(
         numbers,
         predicted,
@@ -142,6 +141,11 @@ def plot_confusion(model: Any, X: Any, y: Any, *, normalize: str | None = None, 
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     return ax
+
+
+def side(n_classes: int) -> float:
+    """Return the inches that a square of so many classes takes."""
+    return 2.6 + 0.5 * n_classes
 
 
 def _sklearn(module: str, name: str) -> Any:

@@ -70,7 +70,7 @@ def plot_coefficients(models: Any, *, X: Any = None, n_most: int = 20, ax: Any =
     names = list(dict.fromkeys(name for one in series for name in one.values))
     size = {name: max(abs(one.values.get(name, 0.0)) for one in series) for name in names}
     shown = sorted(names, key=lambda name: -size[name])[:n_most]
-    ax = new_axes(ax, (WIDTH, LEAST_HEIGHT + ROW_HEIGHT * len(shown)))
+    ax = new_axes(ax, (WIDTH, height(len(shown))))
     rows = np.arange(len(shown))
     ax.axvline(0, color=QUIET, linewidth=0.8, zorder=1)
     if len(series) == 1:
@@ -123,6 +123,11 @@ def _scored(model: LinearModel) -> str:
     if model.classes is not None:
         return "margin" if isinstance(model.fitted_loss, SquaredHinge) else "log-odds"
     return f"log of {model.target}" if isinstance(model.fitted_loss, Poisson) else model.target
+
+
+def height(n_rows: int) -> float:
+    """Return the inches that so many rows take."""
+    return LEAST_HEIGHT + ROW_HEIGHT * n_rows
 
 
 def plot_path(models: Mapping[float, Any], *, n_most: int = 7, ax: Any = None) -> Any:

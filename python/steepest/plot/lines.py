@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 BINARY = 2
 #: Points of a line, which may bend.
 N_ALONG = 200
+#: The share of the height that the numbers of two steps are apart at the least.
+CLOSEST = 0.03
 #: Points that lie on each other fade, down to this; very many are drawn as pixels, in vector formats too.
 FAINTEST, FADING_FROM, MOST_VECTORS = 0.06, 150, 10_000
 
@@ -70,11 +72,16 @@ def plot_fit(model: Any, X: Any, y: Any, *, path: Any = None, ax: Any = None) ->
     draw_points(ax, fitted, x, targets)
     along = grid_of(x)
     early = [k for k in [0, *(1 << i for i in range(60))] if k < len(steps)]
-    for rank, k in enumerate(early):
+    ends = [line_of(fitted, *steps[k], along[-1:])[0, 0] for k in early]
+    apart = CLOSEST * (max(*ends, targets.max()) - min(*ends, targets.min())) if len(ends) > 1 else 0.0
+    written: list[float] = []
+    for rank, (k, end) in enumerate(zip(early, ends, strict=True)):
         line = line_of(fitted, *steps[k], along)[:, 0]
         ax.plot(along, line, color=COLOURS[1], linewidth=1, alpha=0.2 + 0.5 * rank / len(early), zorder=2.4)
-        text = f"{k} steps" if k == early[-1] and k > 1 else str(k)
-        ax.annotate(text, (along[-1], line[-1]), xytext=(3, 0), textcoords="offset points", fontsize=7, va="center")
+        if all(abs(end - other) >= apart for other in written):
+            written.append(end)
+            text = str(k) if k else "step 0"
+            ax.annotate(text, (along[-1], end), xytext=(3, 0), textcoords="offset points", fontsize=7, va="center")
     lines = line_of(fitted, fitted.coef, fitted.intercept, along)
     for k, line in enumerate(lines.T):
         label = str((fitted.classes or [""])[k]) if len(lines.T) > 1 else None

@@ -205,9 +205,12 @@ def animate_descent(
 
     Examples
     --------
+    >>> import tempfile
+    >>> from pathlib import Path
     >>> import steepest as st
     >>> x, y = [0.0, 1.0, 2.0, 3.0], [1.0, 3.0, 5.0, 6.0]
-    >>> st.plot.animate_descent("descent.gif", x, y, st.iterate(x, y, learning_rate=0.1, n_steps=20)).name
+    >>> file = Path(tempfile.mkdtemp()) / "descent.gif"
+    >>> st.plot.animate_descent(file, x, y, st.iterate(x, y, learning_rate=0.1, n_steps=20)).name
     'descent.gif'
     """
     known("kind", kind, KINDS)
