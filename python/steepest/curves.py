@@ -92,6 +92,12 @@ def colour(k: int) -> str:
     return COLOURS[k % len(COLOURS)]
 
 
+def short(value: float, digits: int = 3) -> str:
+    """Return a number in so many digits, thousands apart rather than with an exponent."""
+    rounded = float(f"{value:.{digits}g}")
+    return f"{rounded:,.0f}" if 1e3 <= abs(rounded) < 1e9 else f"{rounded:g}"  # noqa: PLR2004
+
+
 def plot_loss(fits: Any, ax: Any = None, *, against: str = "step", gap: bool | float = False) -> Any:
     """Draw how the loss fell: of one descent, or of several that race on the same axes.
 
@@ -143,7 +149,7 @@ def plot_loss(fits: Any, ax: Any = None, *, against: str = "step", gap: bool | f
         if run.validation_loss is not None and bottom is None:
             label = "validation" if alone else f"{run.label}, validation"
             ax.plot(x, run.validation_loss, linewidth=2, linestyle="--", color=colour(k), alpha=0.8, label=label)
-        if np.isfinite(y[run.end]):
+        if bottom is None or y[run.end] > 0:
             ax.plot(x[run.end], y[run.end], "o", color=line.get_color(), zorder=2.3)
     if alone and bottom is None:
         _mark_end(ax, runs[0], against)
@@ -209,16 +215,20 @@ def _bottom(runs: list[Run], gap: bool | float) -> float | None:  # noqa: FBT001
 
 
 def _above(loss: NDArray[Any], bottom: float) -> NDArray[Any]:
-    """Return loss − bottom, not a number where rounding leaves nothing of it."""
+    """Return loss − bottom; zero, which leads out of the picture, where only rounding is left, and then nothing."""
     above = loss - bottom
-    return np.where(above > ROUNDING * np.finfo(np.float64).eps * abs(bottom), above, np.nan)
+    felt = above > ROUNDING * np.finfo(np.float64).eps * abs(bottom)
+    gap = np.where(felt, above, np.nan)
+    if felt.any() and not felt[-1]:
+        gap[np.flatnonzero(felt)[-1] + 1] = 0
+    return gap
 
 
 def _mark_end(ax: Any, run: Run, against: str) -> None:
     end = getattr(run, against)[run.end], run.loss[run.end]
     # The loss of validation data runs above.
     height = 8 if run.validation_loss is None else -16
-    ax.annotate(f"{end[1]:.4g}", end, xytext=(0, height), textcoords="offset points", ha="right")
+    ax.annotate(short(end[1], 4), end, xytext=(0, height), textcoords="offset points", ha="right")
 
 
 def _scale(ax: Any, runs: list[Run], against: str, bottom: float | None) -> None:
@@ -226,13 +236,13 @@ def _scale(ax: Any, runs: list[Run], against: str, bottom: float | None) -> None
 
     loss = np.concatenate([run.loss for run in runs])
     if bottom is not None:
-        loss = _above(loss, bottom)
-        loss = loss[np.isfinite(loss)]
+        loss = np.concatenate([_above(run.loss, bottom) for run in runs])
+        loss = loss[loss > 0]
     if len(loss) and loss.min() > 0 and (bottom is not None or loss.max() > WIDE_SPAN * loss.min()):
         ax.set_yscale("log")
         if loss.max() < 10**MOST_DECADES * loss.min():
             ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            ax.yaxis.set_major_formatter("{x:g}")
+            ax.yaxis.set_major_formatter(lambda value, _: short(value))
             ax.yaxis.set_minor_locator(NullLocator())
     lengths = [float(getattr(run, against)[-1]) for run in runs]
     if min(lengths) > 0 and max(lengths) > WIDE_SPAN * min(lengths):

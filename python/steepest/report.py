@@ -100,7 +100,8 @@ def show_training(out: Console, training: Training) -> None:
     last = len(steps) - 1
     for k in dict.fromkeys([0, *(10**k for k in range(9) if 10**k < last), last]):
         _show_step(out, int(steps[k]), losses[k], losses[0])
-    out.print(f"\n{fit.message} after {fit.n_steps:,} steps and {training.seconds:.2f} s", markup=False)
+    made = f"{fit.n_steps:,} step" + ("" if fit.n_steps == 1 else "s")
+    out.print(f"\n{fit.message} after {made} and {training.seconds:.2f} s", markup=False)
     if training.warning:
         out.print(f"note: {training.warning}", markup=False)
     out.print()
@@ -146,7 +147,7 @@ def _show_effects(out: Console, training: Training) -> None:
     out.print(table)
     if len(effects) > MOST_EFFECTS:
         out.print(f"and {len(effects) - MOST_EFFECTS} smaller")
-    for column in training.model.encoder.columns:
+    for column in training.task.encoder.columns:
         if hasattr(column, "levels"):
             out.print(f"{column.name} is compared with {column.levels[0]!r}", markup=False)
 
@@ -243,11 +244,13 @@ def read_history(path: Path) -> History:
     table = read_table(path)
     for name in HISTORY:
         require_column(table, name, f"{path}, which steepest fit --history should have written")
-    columns = {name: table[name].to_numpy() for name in HISTORY}
-    for name, values in columns.items():
-        if values.dtype.kind not in "fi":
-            raise InputError(f"{path}: expected numbers in column {name!r}, as steepest fit --history writes them")
-    return History(
-        **{name: values.astype(np.float64) for name, values in columns.items() if name != "step"}
-        | {"step": columns["step"].astype(np.int64)}
-    )
+    import pyarrow as pa
+
+    columns: dict[str, Any] = {}
+    for name in HISTORY:
+        try:
+            # A cell that is empty, or not a number, is missing here; an integer has no place for that.
+            columns[name] = table[name].cast("int64" if name == "step" else "float64").to_numpy()
+        except pa.ArrowException as error:
+            raise InputError(f"{path}: column {name!r} is not as steepest fit --history writes it: {error}") from None
+    return History(**columns)

@@ -126,7 +126,7 @@ class Training:
         coef = self.model.coef
         effect = coef * self.standardizer.scale
         rows = np.argsort(-np.abs(effect), axis=None, kind="stable")
-        names = self.model.encoder.feature_names
+        names = self.task.encoder.feature_names
         several = len(coef) > 1
         labels = self.model.classes or []
         found = []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from steepest.compression import _moments
-from steepest.curves import COLOURS, QUIET, colour, labelled, new_axes
+from steepest.curves import COLOURS, QUIET, colour, labelled, new_axes, short
 from steepest.errors import InputError
 from steepest.losses import Poisson, SquaredHinge
 from steepest.model import as_model
@@ -81,7 +81,7 @@ def plot_coefficients(models: Any, *, X: Any = None, n_most: int = 20, ax: Any =
             ax.plot(values, rows, "o", color=colour(k), label=one.label, alpha=0.9, zorder=2)
         ax.hlines(rows, *_ends(series, shown), color=PALE, linewidth=1.2, zorder=1)
         ax.legend(frameon=False)
-    ax.xaxis.set_major_formatter("{x:,g}")
+    ax.xaxis.set_major_formatter(lambda value, _: short(value, 6))
     ax.set_yticks(rows, shown)
     ax.set_ylim(len(shown) - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steepest.curves import check_format, colour, new_axes
+from steepest.curves import check_format, colour, new_axes, short
 from steepest.data import check_writable, written_whole
 from steepest.errors import InputError, MissingPackageError
 from steepest.model import LinearModel
@@ -141,7 +141,7 @@ def _draw_contours(ax: Any, found: Surface) -> Any:
     norm = BoundaryNorm(edges, fills.N)
     ax.contourf(found.u, found.v, found.values, levels=edges, cmap=fills, norm=norm, extend="both")
     lines = ax.contour(found.u, found.v, found.values, levels=levels[:-1], colors="white", linewidths=0.8)
-    for label in ax.clabel(lines, levels[N_LEVELS - 1 : 4 : -2], fmt=lambda level: f"{level:.3g}", fontsize=8):
+    for label in ax.clabel(lines, levels[N_LEVELS - 1 : 4 : -2], fmt=short, fontsize=8):
         label.set(rotation=0, color="#404040")
     ax.set_xlabel(found.plane.names[0])
     ax.set_ylabel(found.plane.names[1])
