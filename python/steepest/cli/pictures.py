@@ -31,7 +31,7 @@ TableArgument = Annotated[
 
 @app.command()
 def loss(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Files written by fit --history")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Files written by fit --history")],
     output: OutOption,
     *,
     against: Annotated[
@@ -59,7 +59,7 @@ def loss(
 
 @app.command()
 def coefficients(
-    models: Annotated[list[Path], typer.Argument(metavar="MODEL...", help="Files written by fit --model")],
+    models: Annotated[list[Path], typer.Argument(metavar="MODEL", help="Files written by fit --model")],
     output: OutOption,
     *,
     data: Annotated[
@@ -101,6 +101,11 @@ def fit(model: ModelArgument, file: TableArgument, output: OutOption, *, missing
 
     check_picture(output)
     fitted, X, y = _read(model, file, missing)
+    if fitted.n_features != 1:
+        raise InputError(
+            f"model: expected one of one feature; {model} has {fitted.n_features}; "
+            "steepest fit --only COLUMN makes one, steepest plot coefficients draws those of many"
+        )
     _draw(output, lambda ax: plot_fit(fitted, X, y, ax=ax))
 
 
