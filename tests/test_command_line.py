@@ -453,6 +453,7 @@ def test_help_says_everything(steepest: Steepest, monkeypatch: pytest.MonkeyPatc
     root = steepest("--help").out
     for command in COMMANDS:
         assert re.search(rf"^  {command} +\S.*[^.]\.$", root, flags=re.MULTILINE), f"{command}: the line is cut"
+    assert "\n    steepest fit houses.csv --target price --model price.safetensors\n" in root
     assert all(re.search(rf"^ +{code} +\w", root, flags=re.MULTILINE) for code in (0, 1, 2, 130))
     kinds = steepest("plot", "--help").out
     assert all(re.search(rf"^  {kind} +\S.*[^.]\.$", kinds, flags=re.MULTILINE) for kind in KINDS)

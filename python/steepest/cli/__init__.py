@@ -15,6 +15,7 @@ try:
     import typer
 
     from steepest.cli import models, pictures
+    from steepest.cli.options import example
 except ImportError as missing:
     if (missing.name or "").startswith("steepest"):
         raise
@@ -70,11 +71,18 @@ def _root(
 
 
 app.command()(models.demo)
-app.command()(models.fit)
-app.command()(models.predict)
-app.command()(models.evaluate)
+app.command(
+    epilog=example(
+        "steepest fit houses.csv --target price --model price.safetensors",
+        "steepest fit --config run.toml --alpha 0.1",
+        "",
+        'where run.toml has lines such as  target = "price"  or  drop = ["ID"]',
+    )
+)(models.fit)
+app.command(epilog=example("steepest predict price.safetensors new.csv > predicted.csv"))(models.predict)
+app.command(epilog=example("steepest evaluate price.safetensors new.csv --json"))(models.evaluate)
 app.add_typer(pictures.app, name="plot")
-app.command()(models.export)
+app.command(epilog=example("steepest export price.safetensors --onnx price.onnx"))(models.export)
 
 
 @app.command()

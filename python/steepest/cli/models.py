@@ -34,7 +34,10 @@ if TYPE_CHECKING:
 
 
 def demo(backend: BackendOption = "auto", plot: PlotOption = None) -> None:
-    """Show the first lesson: fit a line, watch the loss fall."""
+    """Show the first lesson: fit a line, watch the loss fall.
+
+    A line through 100 points, in 1000 steps of plain gradient descent.
+    """
     check_picture(plot)
     lesson = report.lesson()
     fitted = descend(
@@ -133,13 +136,7 @@ def fit(
     plot: PlotOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    r"""Train a linear model on a table and show how good it is.
-
-    \b
-      steepest fit houses.csv --target price --model price.safetensors
-      steepest fit --config run.toml --alpha 0.1
-    where run.toml has lines such as: target = "price", drop = ["ID"]
-    """
+    """Train a linear model on a table and show how good it is."""
     from steepest.training import Options, prepare, train
 
     alpha, ratio = strength(penalty, alpha, l1_ratio)
@@ -234,11 +231,7 @@ def predict(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    r"""Predict the target for each row of a table, as CSV.
-
-    \b
-      steepest predict price.safetensors new.csv > predicted.csv
-    """
+    """Predict the target for each row of a table, as CSV."""
     from steepest.model_io import load
 
     if output is not None:
@@ -269,11 +262,7 @@ def evaluate(
     missing: MissingOption = "error",
     as_json: JsonOption = False,
 ) -> None:
-    r"""Compare predictions with the target of a table.
-
-    \b
-      steepest evaluate price.safetensors new.csv --json
-    """
+    """Compare predictions with the target of a table."""
     from steepest.model_io import load
 
     fitted = load(model)
@@ -300,12 +289,9 @@ def export(
     ] = None,
     missing: MissingOption = "error",
 ) -> None:
-    r"""Write a model as ONNX, for other runtimes.
+    """Write a model as ONNX, for other runtimes.
 
     Its preprocessing is inside: raw rows in, predictions out.
-
-    \b
-      steepest export price.safetensors --onnx price.onnx
     """
     from steepest.model_io import load
     from steepest.onnx_export import to_onnx

@@ -26,7 +26,7 @@ MissingOption = Annotated[
 ]
 JsonOption = Annotated[
     bool,
-    typer.Option("--json", help="Print one JSON object and nothing else: --json | jq .metrics"),
+    typer.Option("--json", help="Print one JSON object and nothing else: --json > result.json"),
 ]
 ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="A file written by fit --model")]
 PlotOption = Annotated[
@@ -35,6 +35,11 @@ PlotOption = Annotated[
 ]
 #: Keys of a configuration that would refer to itself, or say nothing.
 NOT_IN_FILES = {"config", "help"}
+
+
+def example(*lines: str) -> str:
+    """Return what stands below a command's help, line by line as it is typed."""
+    return "\b\nFor example:\n" + "\n".join(f"  {line}" for line in lines)
 
 
 def read_config(context: typer.Context, path: Path | None) -> Path | None:

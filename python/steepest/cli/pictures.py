@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from steepest.cli.options import MissingOption, ModelArgument, check_picture, draw, inputs, out, rows_for
+from steepest.cli.options import MissingOption, ModelArgument, check_picture, draw, example, inputs, out, rows_for
 from steepest.errors import InputError
 
 app = typer.Typer(
@@ -29,7 +29,13 @@ TableArgument = Annotated[
 ]
 
 
-@app.command()
+@app.command(
+    epilog=example(
+        "steepest fit t.csv --target y --method gd --history gd.csv",
+        "steepest fit t.csv --target y --method newton --history newton.csv",
+        "steepest plot loss gd.csv newton.csv --gap --out race.png",
+    )
+)
 def loss(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Files written by fit --history")],
     output: OutOption,
@@ -41,13 +47,7 @@ def loss(
         bool, typer.Option("--gap", help="Draw how far the loss is above the least of all runs: --gap")
     ] = False,
 ) -> None:
-    r"""Draw how the loss fell; several runs race.
-
-    \b
-      steepest fit t.csv --target y --method gd --history gd.csv
-      steepest fit t.csv --target y --method newton --history newton.csv
-      steepest plot loss gd.csv newton.csv --gap --out race.png
-    """
+    """Draw how the loss fell; several runs race."""
     from steepest.plot import plot_loss
     from steepest.report import read_history
 
@@ -57,7 +57,11 @@ def loss(
     _draw(output, lambda ax: plot_loss(fits, ax, against=against, gap=gap))
 
 
-@app.command()
+@app.command(
+    epilog=example(
+        "steepest plot coefficients price.safetensors --data houses.csv --out price.png",
+    )
+)
 def coefficients(
     models: Annotated[list[Path], typer.Argument(metavar="MODEL", help="Files written by fit --model")],
     output: OutOption,
@@ -69,12 +73,9 @@ def coefficients(
     most: Annotated[int, typer.Option(metavar="NUMBER", help="Features at the most: --most 10")] = 20,
     missing: MissingOption = "error",
 ) -> None:
-    r"""Draw the coefficients, the largest first.
+    """Draw the coefficients, the largest first.
 
     Of several models, they stand side by side.
-
-    \b
-      steepest plot coefficients price.safetensors --data houses.csv --out price.png
     """
     from steepest.model_io import load
     from steepest.plot import plot_coefficients
@@ -89,14 +90,14 @@ def coefficients(
     _draw(output, lambda ax: plot_coefficients(given, X=X, n_most=most, ax=ax), (6.4, height(shown)))
 
 
-@app.command()
+@app.command(
+    epilog=example(
+        "steepest fit houses.csv --target price --only area --model area.safetensors",
+        "steepest plot fit area.safetensors houses.csv --out area.png",
+    )
+)
 def fit(model: ModelArgument, file: TableArgument, output: OutOption, *, missing: MissingOption = "error") -> None:
-    r"""Draw a model of one feature through its points.
-
-    \b
-      steepest fit houses.csv --target price --only area --model area.safetensors
-      steepest plot fit area.safetensors houses.csv --out area.png
-    """
+    """Draw a model of one feature through its points."""
     from steepest.plot import plot_fit
 
     check_picture(output)
@@ -109,7 +110,11 @@ def fit(model: ModelArgument, file: TableArgument, output: OutOption, *, missing
     _draw(output, lambda ax: plot_fit(fitted, X, y, ax=ax))
 
 
-@app.command()
+@app.command(
+    epilog=example(
+        "steepest plot calibration default.safetensors test.csv --out calibration.png",
+    )
+)
 def calibration(
     model: ModelArgument,
     file: TableArgument,
@@ -118,12 +123,9 @@ def calibration(
     bins: Annotated[int, typer.Option(metavar="NUMBER", help="Points of the curve: --bins 20")] = 10,
     missing: MissingOption = "error",
 ) -> None:
-    r"""Draw whether probabilities are what they say.
+    """Draw whether probabilities are what they say.
 
     That is how often the second class comes true among rows with about the same predicted probability.
-
-    \b
-      steepest plot calibration default.safetensors test.csv --out calibration.png
     """
     from steepest.plot import plot_calibration
 
@@ -132,7 +134,11 @@ def calibration(
     _draw(output, lambda ax: plot_calibration(fitted, X, y, n_bins=bins, ax=ax), (4.8, 4.8))
 
 
-@app.command()
+@app.command(
+    epilog=example(
+        "steepest plot confusion default.safetensors test.csv --out confusion.png",
+    )
+)
 def confusion(
     model: ModelArgument,
     file: TableArgument,
@@ -144,11 +150,7 @@ def confusion(
     ] = None,
     missing: MissingOption = "error",
 ) -> None:
-    r"""Draw which classes are taken for which.
-
-    \b
-      steepest plot confusion default.safetensors test.csv --out confusion.png
-    """
+    """Draw which classes are taken for which."""
     from steepest.plot import plot_confusion
     from steepest.plot.classes import side
 
@@ -161,7 +163,12 @@ def confusion(
     )
 
 
-@app.command()
+@app.command(
+    epilog=example(
+        "steepest plot surface price.safetensors houses.csv --out surface.png",
+        "steepest plot surface price.safetensors houses.csv --out descent.gif",
+    )
+)
 def surface(
     model: ModelArgument,
     file: TableArgument,
@@ -186,14 +193,10 @@ def surface(
     steps: Annotated[int, typer.Option(metavar="NUMBER", help="Steps of each: --steps 100")] = 50,
     missing: MissingOption = "error",
 ) -> None:
-    r"""Draw the loss as a landscape, with descents on it.
+    """Draw the loss as a landscape, with descents on it.
 
     The loss is that of the model, without a penalty; columns are brought to mean zero and deviation one, so that the
     coefficients are effects of one standard deviation.
-
-    \b
-      steepest plot surface price.safetensors houses.csv --out surface.png
-      steepest plot surface price.safetensors houses.csv --out descent.gif
     """
     from steepest.descend import iterate
     from steepest.plot import animate_descent, plot_surface
