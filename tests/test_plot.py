@@ -246,6 +246,13 @@ def test_coefficients_of_several_models_and_classes() -> None:
         assert dots[label] == pytest.approx((row * X.std(axis=0))[order])
 
 
+def test_numbers_are_short() -> None:
+    from steepest.curves import short
+
+    shown = {0.22943: "0.229", 1283832.0: "1,280,000", -1234.5: "−1,230", 0.0: "0", 3e12: "3e+12", 1e-7: "1e−07"}
+    assert {value: short(value) for value in shown} == shown
+
+
 def test_penalty_path() -> None:
     fits = {a: st.descend(X, Y, alpha=a, l1_ratio=1.0, method="auto", tol=1e-8) for a in (1.0, 0.01, 0.1)}
     axes = plot.plot_path(fits)
@@ -396,6 +403,14 @@ WRONG: list[tuple[Any, str]] = [
     ),
     (lambda: plot.plot_surface(X, Y, STEPS, n_points=1), "n_points: expected an integer ≥ 2; got 1"),
     (lambda: plot.plot_surface(X * np.nan, Y, STEPS), "X: expected finite numbers; X[0, 0] is nan"),
+    (
+        lambda: plot.plot_surface(X, np.abs(Y), STEPS, loss="poisson", extent=((-9e3, 9e3), (-9e3, 9e3))),
+        "extent: expected a region where the loss is below 1e+200; it is ",
+    ),
+    (
+        lambda: plot.plot_surface(0 * X, Y, STEPS, parameters=(0, 1)),
+        "extent: expected a region where the loss varies; it is the same everywhere",
+    ),
     (lambda: plot.plot_coefficients(3), "model: expected a LinearModel, a Fit or a fitted GDRegressor"),
     (lambda: plot.plot_coefficients(FIT, n_most=0), "n_most: expected an integer ≥ 1; got 0"),
     (lambda: plot.plot_path({0.0: FIT, 1.0: FIT}), "models: alpha: expected a finite number > 0; got 0.0"),

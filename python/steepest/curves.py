@@ -95,7 +95,8 @@ def colour(k: int) -> str:
 def short(value: float, digits: int = 3) -> str:
     """Return a number in so many digits, thousands apart rather than with an exponent."""
     rounded = float(f"{value:.{digits}g}")
-    return f"{rounded:,.0f}" if 1e3 <= abs(rounded) < 1e9 else f"{rounded:g}"  # noqa: PLR2004
+    text = f"{rounded:,.0f}" if 1e3 <= abs(rounded) < 1e9 else f"{rounded:g}"  # noqa: PLR2004
+    return text.replace("-", "−")
 
 
 def plot_loss(fits: Any, ax: Any = None, *, against: str = "step", gap: bool | float = False) -> Any:

@@ -31,6 +31,8 @@ VALLEY = ("#7FB2D9", "#F4F8FC")
 PATHS = ("#D55E00", "#000000", "#009E73", "#CC79A7", "#E69F00", "#0072B2")
 #: The share of the highest gap above the least value at which the innermost contour lies.
 LOWEST_LEVEL = 1e-3
+#: Beyond this, Matplotlib cannot tell levels apart.
+HIGHEST = 1e200
 #: Steps up to which each one gets a dot.
 MOST_DOTS = 60
 KINDS = ("surface", "fit")
@@ -122,9 +124,11 @@ def plot_surface(
 
 def _levels(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return levels at gaps above the least value that shrink by the same factor."""
-    finite = values[np.isfinite(values)]
-    least = finite.min()
-    gap = finite.max() - least
+    least, gap = values.min(), np.ptp(values)
+    if not values.max() < HIGHEST:
+        raise InputError(
+            f"extent: expected a region where the loss is below {HIGHEST:g}; it is {values.max():.3g} there"
+        )
     if not gap > 0:
         raise InputError("extent: expected a region where the loss varies; it is the same everywhere")
     # One more than is drawn: the highest only touches a corner.
