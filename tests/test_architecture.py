@@ -32,7 +32,7 @@ PYTHON_ROWS = [
     ["design"],
     ["problem"],
     ["backends"],
-    ["result", "plot", "progress"],
+    ["result", "curves", "progress"],
     ["choice"],
     ["setup", "outcome"],
     ["descend"],
@@ -45,6 +45,7 @@ PYTHON_ROWS = [
     ["tensor_file"],
     ["model", "model_io"],
     ["compression", "onnx_export"],
+    ["plot"],
     ["training"],
     ["report", "cli"],
     ["__main__"],
@@ -181,7 +182,7 @@ def rank(rows: list[list[str]], name: str) -> int:
 def test_scanners_see_imports() -> None:
     """At the top and in functions, but not what only type checkers or tests see."""
     assert {"backends", "errors", "progress"} <= python_imports(PACKAGE / "descend.py")
-    assert "result" not in python_imports(PACKAGE / "plot.py")
+    assert "result" not in python_imports(PACKAGE / "curves.py")
     assert {"design", "error", "lanes", "real", "reduce"} == rust_imports(CRATE / "pass.rs")
     assert "descend" in rust_imports(CRATE / "python" / "mod.rs")
     assert "design" in rust_imports(CRATE / "hessian.rs")

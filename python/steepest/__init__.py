@@ -14,11 +14,12 @@ The map, in the order of imports (a module uses only modules above it; a test en
 `design`            the design matrix in: dense or sparse
 `problem`           problem, plan, solution: the descriptions that backends share
 `backends`          ``rust`` (the compiled core), ``array`` (any namespace: ``objective``, ``loop``, ``line_search``)
-`result`, `plot`,   what a descent returns; its picture; its progress bar
+`result`, `curves`, what a descent returns; the picture of its loss; its progress bar
 `progress`
 `choice`            ``"auto"``: the cost model
 `setup`, `outcome`  arguments in, each checked; errors and warnings out
 `descend`           the façade: `descend`, `iterate`, `loss_and_gradient`
+`surface`           the objective on a plane, for pictures
 `estimators`        `GDRegressor` and `GDClassifier`, for scikit-learn
 `metrics`           how good a model is
 `preprocessing`     tables to matrices: one-hot, scales
@@ -27,6 +28,7 @@ The map, in the order of imports (a module uses only modules above it; a test en
 `model`, `model_io` a linear model by itself; saved and loaded
 `compression`,      smaller models, with what it costs; models as ONNX
 `onnx_export`
+`plot`              pictures of descents and models
 `training`          a table to a model: what ``steepest fit`` does
 `report`, `cli`     what the command line shows; the command line
 ==================  =====================================================================
@@ -57,6 +59,7 @@ from steepest.result import Fit, History, Step
 from steepest.step_sizes import Armijo, Auto, BarzilaiBorwein, Constant, Cosine, Exponential, InverseScaling
 
 if TYPE_CHECKING:
+    from steepest import plot
     from steepest.compression import prune, quantize
     from steepest.estimators import GDClassifier, GDRegressor
     from steepest.model import LinearModel
@@ -69,6 +72,7 @@ _LATER = {
     "GDRegressor": "steepest.estimators",
     "LinearModel": "steepest.model",
     "load": "steepest.model_io",
+    "plot": "steepest.plot",
     "prune": "steepest.compression",
     "quantize": "steepest.compression",
     "save": "steepest.model_io",
@@ -80,7 +84,8 @@ def __getattr__(name: str) -> Any:
     if name not in _LATER:
         raise AttributeError(f"module 'steepest' has no attribute {name!r}")
     try:
-        found = getattr(import_module(_LATER[name]), name)
+        module = import_module(_LATER[name])
+        found = module if name == "plot" else getattr(module, name)
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("steepest"):
             raise
@@ -134,6 +139,7 @@ __all__ = [
     "iterate",
     "load",
     "loss_and_gradient",
+    "plot",
     "prune",
     "quantize",
     "save",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -182,17 +183,19 @@ def descend(
 
 def run(setup: Setup, callback: Callback | None = None, warn: Warn = warn_caller) -> Fit:
     """Descend as set up; raise, or `warn`, where the descent did not end as its caller must expect."""
+    began = time.perf_counter()
     solution = setup.engine.minimise(setup.problem, setup.validation, setup.plan, setup.start, setup.state, callback)
+    seconds = time.perf_counter() - began
     if setup.validation is not None and not np.isfinite(solution.validation_loss):
         try:
             check_finite(setup.validation.design, setup.validation.feature_names)
         except InputError as error:
             raise InputError(f"eval_set: {error}") from None
     check_outcome(setup.engine, setup.problem, setup.plan, solution, warn)
-    return _fit(setup, solution)
+    return _fit(setup, solution, seconds)
 
 
-def _fit(setup: Setup, solution: Solution) -> Fit:
+def _fit(setup: Setup, solution: Solution, seconds: float) -> Fit:
     problem = setup.problem
     coef, intercept = problem.unflatten(solution.parameters)
     return Fit(
@@ -202,6 +205,7 @@ def _fit(setup: Setup, solution: Solution) -> Fit:
         gradient_norm=solution.gradient_norm,
         validation_loss=None if setup.validation is None else solution.validation_loss,
         n_steps=solution.n_steps,
+        seconds=seconds,
         status=solution.status,
         message=STATUSES[solution.status],
         history=History(**solution.history),

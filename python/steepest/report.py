@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from steepest.data import read_table
+from steepest.errors import InputError
+from steepest.losses import SquaredHinge
 from steepest.metrics import HIGHER_IS_BETTER
+from steepest.preprocessing import require_column
+from steepest.result import History
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
     from rich.console import Console
 
@@ -19,6 +27,8 @@ if TYPE_CHECKING:
     from steepest.result import Fit
     from steepest.training import Task, Training
 
+#: The columns of a history that is written to a file.
+HISTORY = ("step", "loss", "gradient_norm", "step_size", "seconds", "validation_loss")
 MOST_EFFECTS = 12
 BAR_WIDTH = 32
 PRINTED_EVERY = 100
@@ -90,7 +100,8 @@ def show_training(out: Console, training: Training) -> None:
     last = len(steps) - 1
     for k in dict.fromkeys([0, *(10**k for k in range(9) if 10**k < last), last]):
         _show_step(out, int(steps[k]), losses[k], losses[0])
-    out.print(f"\n{fit.message} after {fit.n_steps:,} steps and {training.seconds:.2f} s", markup=False)
+    made = f"{fit.n_steps:,} step" + ("" if fit.n_steps == 1 else "s")
+    out.print(f"\n{fit.message} after {made} and {training.seconds:.2f} s", markup=False)
     if training.warning:
         out.print(f"note: {training.warning}", markup=False)
     out.print()
@@ -151,15 +162,95 @@ def show_evaluation(out: Console, model: LinearModel, n_rows: int, n_left_out: i
 
 
 def predictions_csv(model: LinearModel, table: Any) -> str:
-    """Return one line a row: the prediction, and for classes the probability of each."""
+    """Return one line a row: the prediction, and for classes the probability of each, or the margin of the second."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     if model.classes is None:
         writer.writerow([model.target])
         writer.writerows([[repr(float(value))] for value in model.predict(table)])
         return text.getvalue()
-    probabilities = model.predict_proba(table)
+    scores = model.scores(table)
+    labels = model.labels_of(scores).tolist()
+    if isinstance(model.fitted_loss, SquaredHinge):
+        writer.writerow([model.target, f"margin of {model.classes[1]}"])
+        writer.writerows([label, f"{score:.9g}"] for label, score in zip(labels, scores[:, 0], strict=True))
+        return text.getvalue()
     writer.writerow([model.target, *(f"probability of {label}" for label in model.classes)])
-    for row in probabilities:
-        writer.writerow([model.classes[int(row.argmax())], *(f"{p:.9g}" for p in row)])
+    for label, row in zip(labels, model.mean_of(scores), strict=True):
+        writer.writerow([label, *(f"{p:.9g}" for p in row)])
     return text.getvalue()
+
+
+def predictions_json(model: LinearModel, table: Any) -> dict[str, Any]:
+    """Return the predictions, and for classes their probabilities, as plain lists."""
+    if model.classes is None:
+        return {"predictions": model.predict(table).tolist()}
+    scores = model.scores(table)
+    found = {"predictions": model.labels_of(scores).tolist(), "classes": model.classes}
+    if isinstance(model.fitted_loss, SquaredHinge):
+        return {**found, "margins": scores[:, 0].tolist()}
+    return {**found, "probabilities": model.mean_of(scores).tolist()}
+
+
+def training_json(training: Training) -> dict[str, Any]:
+    """Return what `show_task` and `show_training` print, in full, as plain values."""
+    task, fit, model = training.task, training.fit, training.model
+    names = model.feature_names or []
+    rows = [dict(zip(names, row, strict=True)) for row in model.coef.tolist()]
+    several = len(rows) > 1
+    return {
+        "target": task.target,
+        "classes": task.classes,
+        "rows": {"train": len(task.train), "test": len(task.test), "left_out": task.n_left_out},
+        "loss": task.loss,
+        "loss_reason": task.reason,
+        "method": fit.method,
+        "method_reason": fit.reason,
+        "backend": fit.backend,
+        "status": fit.status,
+        "converged": fit.converged,
+        "steps": fit.n_steps,
+        "seconds": training.seconds,
+        "objective": fit.loss,
+        "gradient_norm": fit.gradient_norm,
+        "warning": training.warning,
+        "metrics": {part: metrics_json(figures) for part, figures in training.metrics.items()},
+        "intercept": model.intercept.tolist() if several else float(model.intercept[0]),
+        "coefficients": dict(zip(map(str, model.classes or []), rows, strict=True)) if several else rows[0],
+    }
+
+
+def metrics_json(figures: dict[str, float]) -> dict[str, float | None]:
+    """Return metrics under names that are easy to type; what is not a number is none."""
+    return {
+        name.lower().replace("²", "2").replace("-", "_"): None if math.isnan(value) else value
+        for name, value in figures.items()
+    }
+
+
+def history_csv(fit: Fit) -> str:
+    """Return one line a recorded step, and one for where the descent ended; `read_history` reads it."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(HISTORY)
+    writer.writerows(zip(*(getattr(fit.history, name).tolist() for name in HISTORY), strict=True))
+    validation = math.nan if fit.validation_loss is None else fit.validation_loss
+    writer.writerow([fit.n_steps, fit.loss, fit.gradient_norm, math.nan, fit.seconds, validation])
+    return text.getvalue()
+
+
+def read_history(path: Path) -> History:
+    """Return what `history_csv` wrote."""
+    table = read_table(path)
+    for name in HISTORY:
+        require_column(table, name, f"{path}, which steepest fit --history should have written")
+    import pyarrow as pa
+
+    columns: dict[str, Any] = {}
+    for name in HISTORY:
+        try:
+            # A cell that is empty, or not a number, is missing here; an integer has no place for that.
+            columns[name] = table[name].cast("int64" if name == "step" else "float64").to_numpy()
+        except pa.ArrowException as error:
+            raise InputError(f"{path}: column {name!r} is not as steepest fit --history writes it: {error}") from None
+    return History(**columns)

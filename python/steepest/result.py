@@ -96,6 +96,8 @@ class Fit:
         The average loss over the validation data there, if there was any.
     n_steps : int
         Steps made.
+    seconds : float
+        The time that the descent took.
     status : str
         A key of `steepest.problem.STATUSES`: "converged", "max_steps", "max_seconds", "target_loss", "early_stopped",
         "stalled", "stopped". How the descent ended; `message` has the sentence.
@@ -126,6 +128,7 @@ class Fit:
     gradient_norm: float
     validation_loss: float | None
     n_steps: int
+    seconds: float
     status: str
     message: str
     history: History
@@ -153,7 +156,7 @@ class Fit:
         )
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw the loss against the step, on a logarithmic scale where it is positive.
+        """Draw the loss against the step, on a logarithmic scale where it spans more than a factor of 20.
 
         Parameters
         ----------
@@ -171,6 +174,6 @@ class Fit:
         >>> fit.plot().get_xlabel()
         'step'
         """
-        from steepest.plot import plot_loss
+        from steepest.curves import plot_loss
 
         return plot_loss(self, ax=ax)

@@ -137,7 +137,7 @@ class Training:
         return found
 
 
-def prepare(frame: Any, target: str, options: Options) -> Task:
+def prepare(frame: Any, target: str, options: Options, held_out: Any = None) -> Task:
     """Turn a table into a task.
 
     Parameters
@@ -148,6 +148,8 @@ def prepare(frame: Any, target: str, options: Options) -> Task:
         The column to predict.
     options : Options
         What to do with the rest.
+    held_out : pandas, polars or pyarrow table, optional
+        The rows to test on, with the same columns. By default some of `frame` are held out.
 
     Raises
     ------
@@ -168,9 +170,38 @@ def prepare(frame: Any, target: str, options: Options) -> Task:
     loss, reason = _choose_loss(table[target], options.loss)
     y, classes = _targets(table[target], loss)
     encoder = Encoder.learn(frame, exclude={target, *options.drop}, categorical=options.categorical)
-    train, test = _split(y, classes, options)
     X = encoder.encode(frame)
-    return Task(target, loss, reason, classes, encoder, X, y, train, test, n_left_out)
+    if held_out is None:
+        train, test = _split(y, classes, options)
+        return Task(target, loss, reason, classes, encoder, X, y, train, test, n_left_out)
+    try:
+        X_test, y_test, n_test_left_out = _apart(held_out, target, encoder, loss, classes, options.missing)
+    except InputError as error:
+        raise InputError(f"eval: {error}") from None
+    rows = np.arange(len(y) + len(y_test))
+    both = np.concatenate([X, X_test]), np.concatenate([y, y_test])
+    return Task(
+        target, loss, reason, classes, encoder, *both, rows[: len(y)], rows[len(y) :], n_left_out + n_test_left_out
+    )
+
+
+def _apart(  # noqa: PLR0917
+    frame: Any, target: str, encoder: Encoder, loss: str, classes: list[Any] | None, missing: Missing
+) -> tuple[NDArray[np.float64], NDArray[Any], int]:
+    """Return X and y of rows that are not trained on, as those of training were made, and how many were left out."""
+    used = [*encoder.column_names, target]
+    for name in used:
+        require_column(frame, name, "table")
+    frame, n_left_out = without_missing(frame, used, missing)
+    column = nw.from_native(frame, eager_only=True)[target]
+    if classes is None:
+        return encoder.encode(frame), _targets(column, loss)[0], n_left_out
+    numbers = {label: number for number, label in enumerate(classes)}
+    labels = column.to_list()
+    strange = next((label for label in labels if label not in numbers), None)
+    if strange is not None:
+        raise InputError(f"column {target!r}: label {strange!r} was not there in training; classes: {classes}")
+    return encoder.encode(frame), np.array([numbers[label] for label in labels]), n_left_out
 
 
 def _choose_loss(target: nw.Series[Any], loss: str | None) -> tuple[str, str]:
