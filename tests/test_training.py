@@ -76,7 +76,7 @@ def test_ridge_as_scikit_learn(method: str) -> None:
     assert training.model.coef[0] == pytest.approx(oracle.coef_, rel=1e-8)
     assert training.model.intercept[0] == pytest.approx(oracle.intercept_, rel=1e-8)
     # The penalty is on the columns as they are: that of grams, whose values are tiny, is all but gone.
-    grams = training.model.encoder.feature_names.index("grams")
+    grams = task.encoder.feature_names.index("grams")
     free = run("y").model.coef[0]
     assert abs(training.model.coef[0][grams]) < 0.05 * abs(free[grams])
 

@@ -136,7 +136,7 @@ def _show_effects(out: Console, training: Training) -> None:
     out.print(table)
     if len(effects) > MOST_EFFECTS:
         out.print(f"and {len(effects) - MOST_EFFECTS} smaller")
-    for column in training.model.encoder.columns:
+    for column in training.task.encoder.columns:
         if hasattr(column, "levels"):
             out.print(f"{column.name} is compared with {column.levels[0]!r}", markup=False)
 
