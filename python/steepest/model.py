@@ -110,14 +110,16 @@ class LinearModel:
     @property
     def weights(self) -> NDArray[Any]:
         """The coefficients of all features as numbers to compute with, (n_scores, n_features)."""
-        small = self._kept_weights()
+        small = self.kept_weights
         if self.kept is None:
             return small
         coef = np.zeros((len(small), self.n_features), small.dtype)
         coef[:, self.kept] = small
         return coef
 
-    def _kept_weights(self) -> NDArray[Any]:
+    @property
+    def kept_weights(self) -> NDArray[Any]:
+        """The coefficients of the features that were kept, (n_scores, n_kept)."""
         coef = self.coef.astype(self.intercept.dtype, copy=False)
         return coef if self.scale is None else coef * self.scale[:, np.newaxis]
 
@@ -148,7 +150,7 @@ class LinearModel:
     def scores_of(self, X: Any) -> NDArray[Any]:
         """Return the scores of rows of X."""
         part = X if self.kept is None else X[:, self.kept]
-        scores: NDArray[Any] = np.asarray(part @ self._kept_weights().T) + self.intercept
+        scores: NDArray[Any] = np.asarray(part @ self.kept_weights.T) + self.intercept
         if not np.isfinite(scores).all():
             # Only then is X read once more, to name the cell.
             check_finite(as_design(X)[0], self.feature_names)
@@ -205,6 +207,8 @@ class LinearModel:
 
     def class_numbers(self, target: Any) -> NDArray[np.int64]:
         """Return the class number of each label."""
+        if np.ndim(target) != 1:
+            raise InputError(f"{self.target}: expected one label a row; got shape {np.shape(target)}")
         numbers = {label: number for number, label in enumerate(self.classes or [])}
         try:
             return np.array([numbers[label] for label in target], dtype=np.int64)
