@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ TARGETS: dict[str, NDArray[Any]] = {
     "poisson": NUMBERS.astype(float),
     "squared_hinge": NUMBERS % 2,
 }
-WAYS = {
+WAYS: dict[str, Callable[..., Smaller]] = {
     "pruned": lambda model, X, y: st.prune(model, X, y, n_features=3),
     "by threshold": lambda model, X, y: st.prune(model, X, y, threshold=0.1),
     "int8": st.quantize,

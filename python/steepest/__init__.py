@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from steepest.estimators import GDClassifier, GDRegressor
     from steepest.model import LinearModel
     from steepest.model_io import load, save
-    from steepest.onnx_export import to_onnx
+    from steepest.onnx_export import register_onnx_converter, to_onnx
 
 #: What needs more than NumPy, and is imported when it is first asked for.
 _LATER = {
@@ -71,6 +71,7 @@ _LATER = {
     "load": "steepest.model_io",
     "prune": "steepest.compression",
     "quantize": "steepest.compression",
+    "register_onnx_converter": "steepest.onnx_export",
     "save": "steepest.model_io",
     "to_onnx": "steepest.onnx_export",
 }
@@ -136,6 +137,7 @@ __all__ = [
     "loss_and_gradient",
     "prune",
     "quantize",
+    "register_onnx_converter",
     "save",
     "show_backends",
     "to_onnx",
