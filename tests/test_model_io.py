@@ -106,6 +106,18 @@ def test_names_are_kept_and_asked_for(tmp_path: Path) -> None:
         loaded.predict(frame[frame.columns[::-1]])
 
 
+def test_an_estimator_is_saved_as_it_is_now(tmp_path: Path) -> None:
+    """Also where its coefficients are sparse, or were changed after the fit."""
+    estimator = st.GDClassifier(penalty="l1", alpha=0.1).fit(X.astype(np.float32), Y % 3)
+    save(estimator, tmp_path / "dense")
+    save(estimator.sparsify(), tmp_path / "sparse")
+    assert_same(load(tmp_path / "sparse"), load(tmp_path / "dense"))
+    estimator.densify().intercept_ += 1
+    save(estimator, tmp_path / "changed")
+    assert np.array_equal(load(tmp_path / "changed").predict_proba(X), estimator.predict_proba(X))
+    assert load(tmp_path / "changed").intercept == pytest.approx(estimator.intercept_)
+
+
 def test_safetensors_reads_what_we_write_and_we_what_it_writes(tmp_path: Path) -> None:
     ours, theirs = tmp_path / "ours.safetensors", tmp_path / "theirs.safetensors"
     whole = replace(model(["a", "b", "c"]), encoder=None, feature_names=["é", "b"])

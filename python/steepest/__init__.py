@@ -25,7 +25,9 @@ The map, in the order of imports (a module uses only modules above it; a test en
 `data`              files to tables
 `tensor_file`       the safetensors format
 `model`, `model_io` a linear model by itself; saved and loaded
-`compression`,      smaller models, with what it costs; models as ONNX
+`compression`       smaller models, with what it costs
+`onnx_nodes`,       models as ONNX: the nodes of a graph; inside scikit-learn's pipelines; by themselves
+`onnx_pipeline`,
 `onnx_export`
 `training`          a table to a model: what ``steepest fit`` does
 `report`, `cli`     what the command line shows; the command line
@@ -61,7 +63,8 @@ if TYPE_CHECKING:
     from steepest.estimators import GDClassifier, GDRegressor
     from steepest.model import LinearModel
     from steepest.model_io import load, save
-    from steepest.onnx_export import register_onnx_converter, to_onnx
+    from steepest.onnx_export import to_onnx
+    from steepest.onnx_pipeline import register_onnx_converter
 
 #: What needs more than NumPy, and is imported when it is first asked for.
 _LATER = {
@@ -71,7 +74,7 @@ _LATER = {
     "load": "steepest.model_io",
     "prune": "steepest.compression",
     "quantize": "steepest.compression",
-    "register_onnx_converter": "steepest.onnx_export",
+    "register_onnx_converter": "steepest.onnx_pipeline",
     "save": "steepest.model_io",
     "to_onnx": "steepest.onnx_export",
 }
