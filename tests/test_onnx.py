@@ -217,12 +217,14 @@ def test_pipelines(kind: str, dtype: Any) -> None:
 @pytest.mark.parametrize("kind", ["poisson", "two texts", "three texts", "two targets"])
 def test_pipelines_of_frames(kind: str, library: str) -> None:
     make, y = ESTIMATORS[kind]
-    frame = pytest.importorskip("polars").from_pandas(FRAME) if library == "polars" else FRAME
+    frame, example = FRAME, FRAME
+    if library == "polars":
+        example = pytest.importorskip("polars").from_pandas(frame)
     columns = ColumnTransformer(
         [("numbers", StandardScaler(), ["size", "age", "weight"]), ("texts", OneHotEncoder(), ["colour"])]
     )
     pipeline = make_pipeline(columns, make()).fit(frame, y)
-    assert_same(infer(st.to_onnx(pipeline, example=frame), frame), pipeline, frame, 1e-12)
+    assert_same(infer(st.to_onnx(pipeline, example=example), frame), pipeline, frame, 1e-12)
 
 
 WORDS = np.array(["free", "money", "hello", "you", "win", "now", "the"])

@@ -19,7 +19,7 @@ LARGEST_INTEGER = 127
 
 
 class Smaller(NamedTuple):
-    """A smaller model and what it costs.
+    """A smaller model and what it costs: what `prune` and `quantize` return.
 
     Attributes
     ----------

@@ -15,7 +15,7 @@ from steepest.metrics import classification_metrics, regression_metrics
 from steepest.result import Fit
 from steepest.tables import as_matrix, expect_names
 from steepest.validation import MOST as LARGEST_LABEL
-from steepest.validation import as_numbers, as_table, as_vector, integer, known, number
+from steepest.validation import as_numbers, as_table, as_vector, expect_different, integer, known, number
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -124,7 +124,12 @@ class LinearModel:
         return coef if self.scale is None else coef * self.scale[:, np.newaxis]
 
     def design(self, rows: Any) -> Any:
-        """Return X for raw rows: encoded, or checked against the features of training.
+        """Return X for rows: encoded, or checked against the features of training and not copied if it can be.
+
+        Parameters
+        ----------
+        rows : array_like, frame or sparse, (n_rows, n_features), or a table
+            As in training; columns with names must have those of training, in their order.
 
         Raises
         ------
@@ -144,7 +149,23 @@ class LinearModel:
         return X
 
     def scores(self, rows: Any) -> NDArray[Any]:
-        """Return X · coefᵀ + intercept, (n_rows, n_scores)."""
+        """Return X · coefᵀ + intercept.
+
+        Parameters
+        ----------
+        rows : array_like, frame or sparse, (n_rows, n_features), or a table
+            As in training; columns with names must have those of training, in their order.
+
+        Returns
+        -------
+        ndarray, (n_rows, n_scores)
+            In the wider of the precisions of rows and model.
+
+        Raises
+        ------
+        InputError
+            If the columns are not those of training, or a cell is not finite, which it names.
+        """
         return self.scores_of(self.design(rows))
 
     def scores_of(self, X: Any) -> NDArray[Any]:
@@ -162,24 +183,66 @@ class LinearModel:
         return np.asarray(loss.mean(np, scores[:, 0] if loss.width == 1 else scores))
 
     def decision_function(self, rows: Any) -> NDArray[Any]:
-        """Return the scores: (n_rows,), or (n_rows, n_scores) where a row has several."""
-        scores = self.scores(rows)
-        return scores[:, 0] if scores.shape[1] == 1 else scores
+        """Return the scores; of two classes, only the second has one.
 
-    def predict_proba(self, rows: Any) -> NDArray[Any]:
-        """Return the probability of each class, (n_rows, n_classes).
+        Parameters
+        ----------
+        rows : array_like, frame or sparse, (n_rows, n_features), or a table
+            As in training; columns with names must have those of training, in their order.
+
+        Returns
+        -------
+        ndarray, (n_rows,), or (n_rows, n_scores) where a row has several
 
         Raises
         ------
         InputError
-            If the model predicts numbers, or its loss gives margins.
+            If the columns are not those of training, or a cell is not finite, which it names.
+        """
+        scores = self.scores(rows)
+        return scores[:, 0] if scores.shape[1] == 1 else scores
+
+    def predict_proba(self, rows: Any) -> NDArray[Any]:
+        """Return the probability of each class.
+
+        Parameters
+        ----------
+        rows : array_like, frame or sparse, (n_rows, n_features), or a table
+            As in training; columns with names must have those of training, in their order.
+
+        Returns
+        -------
+        ndarray, (n_rows, n_classes)
+            In the order of `classes`.
+
+        Raises
+        ------
+        InputError
+            If the model predicts numbers, its loss gives margins, or the rows are not as in training.
         """
         if self.classes is None:
             raise InputError(f"the model predicts the number {self.target!r}, not classes")
         return self.mean_of(self.scores(rows))
 
     def predict(self, rows: Any) -> NDArray[Any]:
-        """Return the predicted numbers, or the most probable label of each row: (n_rows,), or (n_rows, n_targets)."""
+        """Return the predicted numbers, or the most probable label of each row.
+
+        Parameters
+        ----------
+        rows : array_like, frame or sparse, (n_rows, n_features), or a table
+            As in training; columns with names must have those of training, in their order.
+
+        Returns
+        -------
+        ndarray, (n_rows,), or (n_rows, n_targets)
+            Of two labels the second where its score is positive. An offset of training, such as the logarithm of an
+            exposure, is not in it: of counts it is the rate.
+
+        Raises
+        ------
+        InputError
+            If the columns are not those of training, or a cell is not finite, which it names.
+        """
         scores = self.scores(rows)
         return self.mean_of(scores) if self.classes is None else self.labels_of(scores)
 
@@ -189,7 +252,24 @@ class LinearModel:
         return np.asarray(np.array(self.classes)[numbers])
 
     def evaluate(self, rows: Any, target: Any) -> dict[str, float]:
-        """Return the metrics of the predictions for `rows` against `target`, a sequence of numbers or labels."""
+        """Return how good the predictions are: R² and RMSE, or accuracy, log-loss and AUC. Needs scikit-learn.
+
+        Parameters
+        ----------
+        rows : array_like, frame or sparse, (n_rows, n_features), or a table
+            As in training; columns with names must have those of training, in their order.
+        target : array_like, (n_rows,) or (n_rows, n_targets)
+            Numbers or labels.
+
+        Returns
+        -------
+        dict of str to float
+
+        Raises
+        ------
+        InputError
+            If rows or target are not as in training.
+        """
         if self.classes is None:
             shaped = as_vector if len(self.intercept) == 1 else as_table
             return regression_metrics(shaped(self.target, target, len(target), np.float64), self.predict(rows))
@@ -261,13 +341,6 @@ def _check_numbers(model: LinearModel) -> None:
             raise InputError(f"{name}: not finite")
     if model.scale is not None and not (model.scale > 0).all():
         raise InputError("scale: expected numbers > 0")
-
-
-def expect_different(what: str, given: Any, kinds: tuple[type, ...], least: int) -> None:
-    """Raise an error unless `given` is a list of at least `least` different values of `kinds`."""
-    right = isinstance(given, list) and len(given) >= least and all(isinstance(value, kinds) for value in given)
-    if not right or len(set(given)) < len(given):
-        raise InputError(f"{what}: expected at least {least} different values; got {reprlib.repr(given)}")
 
 
 def as_model(given: Any) -> LinearModel:

@@ -19,9 +19,9 @@ import numpy as np
 
 from steepest.data import written_whole
 from steepest.errors import InputError, ModelFileError
-from steepest.model import LinearModel, as_model, expect_different
+from steepest.model import LinearModel, as_model
 from steepest.tensor_file import parse_json, raw, read_tensors, write_tensors
-from steepest.validation import integer, number
+from steepest.validation import expect_different, integer, number
 
 if TYPE_CHECKING:
     from os import PathLike
