@@ -132,6 +132,17 @@ def test_what_matters_least_is_left_out() -> None:
     assert st.prune(model, rows, y, n_features=3).loss == pytest.approx(0, abs=1e-25)
 
 
+def test_to_prune_twice_is_to_prune_once() -> None:
+    model, y = as_model(fitted("softmax")), TARGETS["softmax"]
+    once = st.prune(model, X, y, n_features=2).model
+    twice = st.prune(st.prune(model, X, y, n_features=4).model, X, y, n_features=2).model
+    assert once.kept is not None
+    assert np.array_equal(twice.kept, once.kept)  # type: ignore[arg-type]
+    assert np.array_equal(once.coef, model.coef[:, once.kept])
+    assert np.array_equal(twice.coef, once.coef)
+    assert twice.intercept == pytest.approx(once.intercept, rel=1e-12)
+
+
 FINITE = strategies.floats(-1e6, 1e6)
 
 
