@@ -227,6 +227,9 @@ FORGED: dict[str, dict[str, Any]] = {
     "a tensor twice": {"text": lambda text: text.replace("{", "{" + TWICE, 1)},
     "padding that is not of spaces": {"text": lambda text: text + "\n" * 8},
     "a side that is true": {"header": lambda header: header | {"intercept": header["intercept"] | {"shape": [True]}}},
+    "a place that is false": {
+        "header": lambda header: header | {"coef": header["coef"] | {"data_offsets": [False, 16]}}
+    },
     "a gap": {"header": moved, "data": lambda data: bytes(8) + data},
     "bytes behind": {"data": lambda data: data + bytes(8)},
     "more metadata": {"header": lambda header: header | {METADATA: header[METADATA] | {"format": "pt"}}},
