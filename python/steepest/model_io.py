@@ -66,10 +66,14 @@ def save(model: Any, path: str | PathLike[str]) -> None:
 
     Examples
     --------
+    >>> import tempfile
+    >>> from pathlib import Path
     >>> import steepest as st
     >>> fit = st.descend([[0.0], [1.0], [2.0]], [1.0, 3.0, 5.0], method="newton", n_steps=9)
-    >>> st.save(fit, "line.safetensors")
-    >>> st.load("line.safetensors").predict([[3.0]]).round(6)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     st.save(fit, Path(folder) / "line.safetensors")
+    ...     model = st.load(Path(folder) / "line.safetensors")
+    >>> model.predict([[3.0]]).round(6)
     array([7.])
     """
     model = as_model(model)
