@@ -3,13 +3,15 @@
 PYTHON ?= python3
 VENV := .venv
 BENCH := .venv-bench
+OLDEST := .venv-oldest
+OLDEST_PYTHON ?= python3.11
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-python check format bench bench-gate build clean
+.PHONY: help demo test test-rust test-python test-oldest check format docs bench bench-gate build clean
 
 help:  ## Print these sentences.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,19 +29,32 @@ test-rust:  ## Run the Rust tests; they need no Python.
 test-python: build  ## Run the Python tests and every example in a docstring or the README.
 	STEEPEST_TEST_PROFILE=$${STEEPEST_TEST_PROFILE:-ci} $(BIN)/python -m pytest -n auto tests python README.md
 
+test-oldest: build $(OLDEST)/created  ## Run the tests of the estimators with the oldest scikit-learn, NumPy and SciPy.
+	PYTHONPATH=python $(OLDEST)/bin/python -m pytest tests/test_estimators.py tests/test_estimator_fits.py \
+	    tests/test_tables.py tests/test_callbacks.py
+
+$(OLDEST)/created: tests/oldest.txt
+	$(OLDEST_PYTHON) -m venv --clear $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet -r tests/oldest.txt
+	touch $@
+
 check: build  ## Formatters, linters and type checkers; changes nothing.
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked --features python -- -D warnings
-	$(BIN)/ruff format --check python tests benches
-	$(BIN)/ruff check python tests benches
+	$(BIN)/ruff format --check python tests benches examples docs
+	$(BIN)/ruff check python tests benches examples docs
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest steepest._steepest
 
 format: build  ## Format all code.
 	cargo fmt
-	$(BIN)/ruff format python tests benches
-	$(BIN)/ruff check --fix --select I python tests benches
+	$(BIN)/ruff format python tests benches examples docs
+	$(BIN)/ruff check --fix --select I python tests benches examples docs
+
+docs: build  ## Build the documentation into docs/_build/html; a warning is an error.
+	$(BIN)/python -m pip install --quiet 'sphinx>=8' 'pydata-sphinx-theme>=0.16' 'numpydoc>=1.8' 'myst-parser>=4'
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
 bench: $(BENCH)/built  ## Measure against every peer, side by side; writes docs/benchmarks.md. QUICK=1 for a tenth.
 	$(BENCH)/bin/python benches/run.py $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
@@ -73,4 +88,4 @@ $(VENV)/built: $(VENV)/created pyproject.toml $(RUST_SOURCES)
 	touch $@
 
 clean:  ## Remove the environment and everything built.
-	rm -rf $(VENV) $(BENCH) target
+	rm -rf $(VENV) $(BENCH) $(OLDEST) docs/_build docs/api/generated target

@@ -26,7 +26,9 @@ The map, in the order of imports (a module uses only modules above it; a test en
 `data`              files to tables
 `tensor_file`       the safetensors format
 `model`, `model_io` a linear model by itself; saved and loaded
-`compression`,      smaller models, with what it costs; models as ONNX
+`compression`       smaller models, with what it costs
+`onnx_nodes`,       models as ONNX: the nodes of a graph; inside scikit-learn's pipelines; by themselves
+`onnx_pipeline`,
 `onnx_export`
 `plot`              pictures of descents and models
 `training`          a table to a model: what ``steepest fit`` does
@@ -65,6 +67,7 @@ if TYPE_CHECKING:
     from steepest.model import LinearModel
     from steepest.model_io import load, save
     from steepest.onnx_export import to_onnx
+    from steepest.onnx_pipeline import register_onnx_converter
 
 #: What needs more than NumPy, and is imported when it is first asked for.
 _LATER = {
@@ -75,6 +78,7 @@ _LATER = {
     "plot": "steepest.plot",
     "prune": "steepest.compression",
     "quantize": "steepest.compression",
+    "register_onnx_converter": "steepest.onnx_pipeline",
     "save": "steepest.model_io",
     "to_onnx": "steepest.onnx_export",
 }
@@ -142,6 +146,7 @@ __all__ = [
     "plot",
     "prune",
     "quantize",
+    "register_onnx_converter",
     "save",
     "show_backends",
     "to_onnx",

@@ -21,7 +21,7 @@ from steepest.errors import ConvergenceWarning, InputError
 from steepest.losses import LOSSES, LogLoss, Poisson, SquaredHinge
 from steepest.methods import METHODS, check_penalty, matching_step_size
 from steepest.metrics import classification_metrics, regression_metrics
-from steepest.model import LinearModel
+from steepest.model import LinearModel, describe
 from steepest.penalties import ElasticNet
 from steepest.preprocessing import (
     MOST_LEVELS,
@@ -297,7 +297,8 @@ def train(task: Task, options: Options, callback: Callback | None = None) -> Tra
         encoder=task.encoder,
         coef=np.atleast_2d(fit.coef),
         intercept=np.atleast_1d(fit.intercept),
-        training=_record(task, options, fit),
+        # The seed that counts is that of the rows held out.
+        training=describe(fit) | {"alpha": options.alpha, "l1_ratio": options.l1_ratio, "seed": options.seed},
     )
     metrics = {
         "train": _metrics(task, model, task.train),
@@ -306,23 +307,6 @@ def train(task: Task, options: Options, callback: Callback | None = None) -> Tra
     }
     warning = str(caught[-1].message) if caught else None
     return Training(task, model, fit, standardizer, seconds, warning, metrics)
-
-
-def _record(task: Task, options: Options, fit: Fit) -> dict[str, Any]:
-    from steepest import __version__
-
-    return {
-        "steepest": __version__,
-        "method": fit.method,
-        "backend": fit.backend,
-        "steps": fit.n_steps,
-        "status": fit.status,
-        "loss": fit.loss,
-        "alpha": options.alpha,
-        "l1_ratio": options.l1_ratio,
-        "rows": len(task.train),
-        "seed": options.seed,
-    }
 
 
 def _metrics(task: Task, model: LinearModel, rows: NDArray[np.int64]) -> dict[str, float]:

@@ -240,6 +240,13 @@ def as_classes(classes: ArrayLike) -> NDArray[Any]:
     return order
 
 
+def expect_different(what: str, given: Any, kinds: tuple[type, ...], least: int) -> None:
+    """Raise an error unless `given` is a list of at least `least` different values of `kinds`."""
+    right = isinstance(given, list) and len(given) >= least and all(isinstance(value, kinds) for value in given)
+    if not right or len(set(given)) < len(given):
+        raise InputError(f"{what}: expected at least {least} different values; got {reprlib.repr(given)}")
+
+
 def as_probabilities(y: Any, n_samples: int, dtype: Any) -> NDArray[Any]:
     """Return rows of probabilities, (n_samples, n_classes): none negative, each row with the sum one."""
     rows = as_table("y", y, n_samples, dtype)
