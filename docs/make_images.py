@@ -1,6 +1,5 @@
 """Draw the pictures of the documentation, the same every time: ``python docs/make_images.py [folder]``."""
 
-# ruff: noqa: INP001 (a script)
 from __future__ import annotations
 
 import sys

@@ -164,7 +164,7 @@ except ModuleNotFoundError:
 
 def test_numpy_is_all_that_a_loaded_model_needs(tmp_path: Path) -> None:
     """Whole, pruned and in eight bits; every import but those of NumPy and of Python itself fails."""
-    models = [
+    models: list[Any] = [
         st.GDClassifier().fit(X, Y % 3),
         st.GDClassifier("squared_hinge").fit(X, Y > 4),
         st.GDRegressor("poisson"),

@@ -176,12 +176,17 @@ class _Data(NamedTuple):
             raise InputError("X: expected at least one row to measure on")
         # Before anything else is made of X: where it is not finite, this names the cell.
         loss = average_loss(model, model.scores_of(design), y)
-        if not hasattr(design, "tocsr"):
-            return cls(design, y, loss, design.mean(axis=0, dtype=np.float64), design.std(axis=0, dtype=np.float64))
-        mean, square = (
-            np.asarray(part.mean(axis=0, dtype=np.float64)).ravel() for part in (design, design.multiply(design))
-        )
-        return cls(design, y, loss, mean, np.sqrt(np.maximum(square - mean * mean, 0)))
+        return cls(design, y, loss, *moments(design))
+
+
+def moments(design: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return mean and standard deviation of each column of a dense or sparse matrix."""
+    if not hasattr(design, "tocsr"):
+        return design.mean(axis=0, dtype=np.float64), design.std(axis=0, dtype=np.float64)
+    mean, square = (
+        np.asarray(part.mean(axis=0, dtype=np.float64)).ravel() for part in (design, design.multiply(design))
+    )
+    return mean, np.sqrt(np.maximum(square - mean * mean, 0))
 
 
 def _measured(model: LinearModel, smaller: LinearModel, data: _Data) -> Smaller:

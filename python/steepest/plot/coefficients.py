@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from steepest.compression import _moments
+from steepest.compression import moments
 from steepest.curves import COLOURS, QUIET, colour, labelled, new_axes, short
 from steepest.errors import InputError
 from steepest.losses import Poisson, SquaredHinge
@@ -97,7 +97,7 @@ def _series(label: str, model: LinearModel, X: Any) -> list[Series]:
     names = names_of(model)
     weights = model.weights.astype(np.float64)
     if X is not None:
-        weights = weights * _moments(model.design(X))[1]
+        weights = weights * moments(model.design(X))[1]
     if len(weights) == 1:
         return [Series(label, dict(zip(names, weights[0].tolist(), strict=True)))]
     scores = model.classes or range(len(weights))
