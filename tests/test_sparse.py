@@ -175,7 +175,7 @@ def test_room_that_no_row_uses_is_not_read() -> None:
 def test_a_csr_matrix_is_not_copied(index: Any, dtype: Any, make: Any) -> None:
     matrix = PLAIN.matrix(3, index, make)
     matrix.data = matrix.data.astype(dtype)
-    design = as_design(matrix)
+    design, _ = as_design(matrix)
     assert isinstance(design, Csr)
     assert design.shape == (5, 3)
     assert (design.data.dtype, design.indices.dtype, design.indptr.dtype) == (dtype, index, index)
