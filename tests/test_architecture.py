@@ -36,6 +36,7 @@ PYTHON_ROWS = [
     ["choice"],
     ["setup", "outcome"],
     ["descend"],
+    ["statistics"],
     ["surface"],
     ["estimators"],
     ["__init__"],
@@ -91,14 +92,14 @@ BETWEEN_BACKENDS = {
 }
 #: What only some modules may name, and which.
 PYTHON_HOMES = {
-    "_steepest": {"__init__.py", "backends/rust.py"},
+    "_steepest": {"__init__.py", "backends/rust.py", "statistics.py"},
     "cupy": {"backends/cupy.py"},
     "scipy": {"design.py", "estimators/base.py"},
 }
 RUST_HOMES = {
     "rayon": {"reduce.rs"},
-    "pyo3": {"python/mod.rs", "python/problem.rs"},
-    "numpy": {"python/mod.rs", "python/problem.rs"},
+    "pyo3": {"python/mod.rs", "python/problem.rs", "python/statistics.rs"},
+    "numpy": {"python/mod.rs", "python/problem.rs", "python/statistics.rs"},
     "pulp": {"lanes.rs", "lines/mod.rs", "lines/short.rs", "real.rs"},
     "unsafe": set[str](),
 }

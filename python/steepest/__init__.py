@@ -19,6 +19,7 @@ The map, in the order of imports (a module uses only modules above it; a test en
 `choice`            ``"auto"``: the cost model
 `setup`, `outcome`  arguments in, each checked; errors and warnings out
 `descend`           the façade: `descend`, `iterate`, `loss_and_gradient`
+`statistics`        sufficient statistics of least squares, part by part
 `surface`           the objective on a plane, for pictures
 `estimators`        `GDRegressor` and `GDClassifier`, for scikit-learn
 `metrics`           how good a model is
@@ -58,6 +59,7 @@ from steepest.losses import Huber, LogLoss, Mse, Poisson, SquaredHinge
 from steepest.methods import Adam, GradientDescent, Lbfgs, Momentum, Nesterov, Newton, StochasticGradientDescent
 from steepest.problem import StepInfo
 from steepest.result import Fit, History, Step
+from steepest.statistics import SufficientStatistics
 from steepest.step_sizes import Armijo, Auto, BarzilaiBorwein, Constant, Cosine, Exponential, InverseScaling
 
 if TYPE_CHECKING:
@@ -138,6 +140,7 @@ __all__ = [
     "Step",
     "StepInfo",
     "StochasticGradientDescent",
+    "SufficientStatistics",
     "__version__",
     "descend",
     "iterate",

@@ -1,12 +1,23 @@
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["__version__", "curvature", "instruction_set", "minimise", "read", "value_and_gradient"]
+__all__ = [
+    "__version__",
+    "curvature",
+    "instruction_set",
+    "merged_statistics",
+    "minimise",
+    "read",
+    "statistics",
+    "value_and_gradient",
+]
 
 __version__: str
+
+_Statistics: TypeAlias = tuple[float, NDArray[np.float64], NDArray[np.float64]]
 
 def instruction_set() -> str: ...
 def value_and_gradient(
@@ -14,6 +25,8 @@ def value_and_gradient(
 ) -> tuple[float, NDArray[np.float64]]: ...
 def read(design: Any, n_threads: int) -> float: ...
 def curvature(problem: Any, n_threads: int) -> float: ...
+def statistics(problem: Any, n_threads: int) -> _Statistics: ...
+def merged_statistics(one: _Statistics, other: _Statistics) -> _Statistics: ...
 def minimise(
     problem: Any,
     validation: Any,

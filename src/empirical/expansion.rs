@@ -25,15 +25,27 @@ impl<T: Real> Empirical<'_, T> {
         self.expansion.as_ref().map(|expansion| expansion.condition)
     }
 
+    /// The statistics of the rows; of several samples, they can be merged.
+    ///
+    /// Only for `Loss::Mse`. One pass.
+    pub fn statistics(&self) -> Result<Statistics, Error> {
+        Statistics::of(self.rows()?, self.team)
+    }
+
+    fn rows(&self) -> Result<Rows<'_, T>, Error> {
+        match self.loss {
+            Loss::Mse { n_targets } => Ok(Rows { design: self.design, sample: self.sample, n_targets }),
+            _ => Err(Error::NotQuadratic),
+        }
+    }
+
     /// Takes the statistics of the rows, which later evaluations read in their place; nothing changes but rounding.
     ///
     /// Only for `Loss::Mse`. One pass; a second one of double precision corrects the minimum; a third one, of QR
     /// factorisations, where the first was too coarse.
     pub fn expand(&mut self) -> Result<(), Error> {
-        let Loss::Mse { n_targets } = self.loss else {
-            return Err(Error::NotQuadratic);
-        };
-        let rows = Rows { design: self.design, sample: self.sample, n_targets };
+        let rows = self.rows()?;
+        let n_targets = rows.n_targets;
         let statistics = Statistics::of(rows, self.team)?;
         let equations = NormalEquations::new(&statistics, self.layout, self.penalty.l2);
         let mut factor = equations.factor();

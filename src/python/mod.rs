@@ -4,6 +4,7 @@
 //! without the interpreter except for its signals and the callback, both on the calling thread.
 
 mod problem;
+mod statistics;
 
 use crate::descend::{Solution, Start, StepInfo, descend};
 use crate::empirical::Empirical;
@@ -357,6 +358,8 @@ fn minimise<'py>(
 // Not yet tried on a free-threaded interpreter, so the module asks for the lock.
 #[pymodule(gil_used = true)]
 mod _steepest {
+    #[pymodule_export]
+    use super::statistics::{merged_statistics, statistics};
     #[pymodule_export]
     use super::{curvature, instruction_set, minimise, read, value_and_gradient};
 
