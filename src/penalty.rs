@@ -24,6 +24,9 @@ impl ElasticNet {
 
     /// gradient ← gradient + λ₂ W
     pub fn add_gradient(self, coef: &[f64], gradient: &mut [f64]) {
+        if self.l2 == 0.0 {
+            return;
+        }
         vectorized(|| add_scaled(gradient, self.l2, coef));
     }
 

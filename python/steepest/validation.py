@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import reprlib
 from typing import TYPE_CHECKING, Any
 
@@ -37,16 +38,12 @@ def known(name: str, given: object, choices: Iterable[str]) -> str:
 
 def number(name: str, given: object, *, least: float = -np.inf, above: float = -np.inf) -> float:
     """Return `given` as a finite float that is at least `least` and greater than `above`."""
-    expected = "a finite number"
-    if above > -np.inf:
-        expected = f"a finite number > {above:g}"
-    elif least > -np.inf:
-        expected = f"a finite number ≥ {least:g}"
     if isinstance(given, (int, float, np.integer, np.floating)) and not isinstance(given, bool):
         value = _as_float(given)
-        if np.isfinite(value) and value >= least and value > above:
+        if math.isfinite(value) and value >= least and value > above:
             return value
-    raise InputError(f"{name}: expected {expected}; got {reprlib.repr(given)}")
+    bound = f" > {above:g}" if above > -np.inf else f" ≥ {least:g}" if least > -np.inf else ""
+    raise InputError(f"{name}: expected a finite number{bound}; got {reprlib.repr(given)}")
 
 
 def _as_float(given: Any) -> float:
