@@ -1,0 +1,43 @@
+"""Sphinx: ``make docs``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import steepest as st
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+project = "steepest"
+author = "the authors of steepest"
+copyright = author  # noqa: A001 (Sphinx's name)
+version = release = st.__version__
+
+extensions = ["myst_parser", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.mathjax"]
+exclude_patterns = ["_build"]
+templates_path = ["_templates"]
+# `descend` in a docstring is a link where there is such a thing, and code where there is not.
+default_role = "py:obj"
+
+myst_enable_extensions = ["colon_fence", "dollarmath"]
+myst_heading_anchors = 3
+autodoc_typehints = "none"
+autodoc_member_order = "bysource"
+numpydoc_show_class_members = False
+
+html_theme = "pydata_sphinx_theme"
+html_title = f"steepest {version}"
+html_theme_options = {"navigation_with_keys": False, "show_prev_next": False, "secondary_sidebar_items": ["page-toc"]}
+html_sidebars = {"index": [], "tutorial": [], "benchmarks": []}
+html_show_sourcelink = False
+
+
+def _ours(_app: Sphinx, _what: str, name: str, _thing: Any, skip: bool, _options: Any) -> bool | None:  # noqa: FBT001
+    """Leave out what estimators have of scikit-learn, which documents it."""
+    return True if skip or name.endswith("_request") or name == "get_metadata_routing" else None
+
+
+def setup(app: Sphinx) -> None:
+    """Connect the above."""
+    app.connect("autodoc-skip-member", _ours)
