@@ -14,19 +14,23 @@ author = "the authors of steepest"
 copyright = author  # noqa: A001 (Sphinx's name)
 version = release = st.__version__
 
-extensions = ["myst_parser", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.mathjax"]
+extensions = ["myst_parser", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.autosummary"]
 exclude_patterns = ["_build"]
 templates_path = ["_templates"]
 # `descend` in a docstring is a link where there is such a thing, and code where there is not.
 default_role = "py:obj"
+# Texts in quotes are values.
+smartquotes = False
+toc_object_entries_show_parents = "hide"
 
-myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False
 
 html_theme = "pydata_sphinx_theme"
+html_static_path = ["_static"]
+html_css_files = ["steepest.css"]
 html_title = f"steepest {version}"
 html_theme_options = {"navigation_with_keys": False, "show_prev_next": False, "secondary_sidebar_items": ["page-toc"]}
 html_sidebars = {"index": [], "tutorial": [], "benchmarks": []}
