@@ -28,12 +28,18 @@ autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False
 
+#: Long pages of no section: beside them stands what is on them, not what is next to them.
+ALONE = ("tutorial", "how-it-works", "pipeline", "benchmarks")
 html_theme = "pydata_sphinx_theme"
 html_static_path = ["_static"]
 html_css_files = ["steepest.css"]
 html_title = f"steepest {version}"
-html_theme_options = {"navigation_with_keys": False, "show_prev_next": False, "secondary_sidebar_items": ["page-toc"]}
-html_sidebars = {"index": [], "tutorial": [], "benchmarks": []}
+html_theme_options = {
+    "navigation_with_keys": False,
+    "show_prev_next": False,
+    "secondary_sidebar_items": {page: ["page-toc"] for page in (*ALONE, "api/**")},
+}
+html_sidebars: dict[str, list[str]] = {page: [] for page in ("index", *ALONE)}
 html_show_sourcelink = False
 
 
