@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 DEFAULT = "default.payment.next.month"
+CODES, DELAYS = ["SEX", "EDUCATION", "MARRIAGE"], ["PAY_0", "PAY_2", "PAY_3", "PAY_4", "PAY_5", "PAY_6"]
 FEATURES = ("LIMIT_BAL", "AGE", "PAY_0", "PAY_2", "BILL_AMT1", "PAY_AMT1")
 
 
@@ -103,12 +104,14 @@ def main(folder: Path) -> None:
     named = {a: replace(fit, feature_names=list(FEATURES)) for a, fit in fits.items()}
     picture("penalty-path", lambda ax: plot_path(named, ax=ax))
 
-    task = trained("credit-default.csv", DEFAULT, drop=["ID"], categorical=["SEX", "EDUCATION", "MARRIAGE"])
-    held_out = read_table(EXAMPLES / "credit-default.csv").take(task.task.test)
+    ways = {"delays as amounts": CODES, "delays as codes": CODES + DELAYS}
+    tasks = {way: trained("credit-default.csv", DEFAULT, drop=["ID"], categorical=codes) for way, codes in ways.items()}
+    models = {way: task.model for way, task in tasks.items()}
+    best = tasks["delays as codes"]
+    held_out = read_table(EXAMPLES / "credit-default.csv").take(best.task.test)
     labels = held_out[DEFAULT]
-    models = {"logistic regression": task.model}
     picture("calibration", lambda ax: plot_calibration(models, held_out, labels, ax=ax), (4.8, 4.8))
-    picture("confusion", lambda ax: plot_confusion(task.model, held_out, labels, ax=ax), (3.6, 3.6))
+    picture("confusion", lambda ax: plot_confusion(best.model, held_out, labels, ax=ax), (3.6, 3.6))
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def main() -> dict[str, float]:
     print(f"{len(X):,} embeddings of {N_COLUMNS} × {X.dtype}, {X.nbytes / 1e6:.0f} MB, scales from 0.01 to 100")
     n_numbers = head.coef_.size + head.intercept_.size
     print(f"a head of {n_numbers:,} {head.coef_.dtype} numbers, after {head.n_iter_} steps of {head.solver_}")
-    print(f"memory of Python and NumPy beside the embeddings: {extra:.1%} of theirs\n")
+    print(f"memory of Python and NumPy beside the embeddings: {extra:.0%} of theirs\n")
     print(f"accuracy on {N_TEST:,} others  {accuracy:.2%}")
     print(f"the best there can be     {best:.2%}")
     return {"accuracy": accuracy, "best": best, "extra_memory": extra}

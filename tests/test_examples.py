@@ -1,4 +1,4 @@
-"""The scripts in `examples`: each runs, prints, and reaches what it says it does."""
+"""The scripts in `examples`: each runs, reaches what it says it does, and prints what the documentation shows."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from printed import expect_shown
+
 pytest.importorskip("pandas")
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
+#: What the documentation shows: ``python examples/counts.py > docs/output/counts.txt``.
+SHOWN = EXAMPLES.parent / "docs" / "output"
 Figures = dict[str, float]
 
 
@@ -63,9 +67,10 @@ def test_example(check: Callable[[Figures], None], capsys: pytest.CaptureFixture
     example = module_from_spec(specification)
     specification.loader.exec_module(example)
     check(example.main())
-    printed = capsys.readouterr().out.splitlines()
-    assert 5 < len(printed) < 30
-    assert max(map(len, printed)) <= 120
+    printed = capsys.readouterr().out
+    assert 5 < len(printed.splitlines()) < 30
+    assert max(map(len, printed.splitlines())) <= 120
+    expect_shown((SHOWN / f"{check.__name__}.txt").read_text(encoding="utf-8"), printed)
 
 
 def test_every_example_is_run() -> None:

@@ -42,9 +42,9 @@ class Smaller(NamedTuple):
 
 
 def prune(model: Any, X: Any, y: Any, *, threshold: float | None = None, n_features: int | None = None) -> Smaller:
-    r"""Leave out the features that matter least to the scores.
+    """Leave out the features that matter least to the scores.
 
-    What a feature does is :math:`\max_k |w_{kj}| \, \mathrm{sd}(x_j)`, in the units of the scores. The mean over the
+    What feature j does is ``maxₖ |wₖⱼ| · sd(xⱼ)``, in the units of the scores. The mean over the
     data of what is left out goes into the intercept.
 
     Parameters

@@ -58,11 +58,11 @@ def descend(
     callback: Callback | None = None,
     progress: bool = False,
 ) -> Fit:
-    r"""Train a linear model by gradient descent, literally.
+    """Train a linear model by gradient descent, literally.
 
-    Minimises :math:`F(W, b) = \sum_i s_i \ell(y_i, W x_i + b + o_i) / \sum_i s_i
-    + \alpha (\rho \|W\|_1 + \frac{1 - \rho}{2} \|W\|^2)`. With ``method="gd"``, a number as `learning_rate` and no
-    `tol` it makes exactly `n_steps` steps of that size; nothing is rescaled behind your back.
+    Minimises F(W, b) = Σᵢ sᵢ ℓ(yᵢ, W xᵢ + b + oᵢ) / Σᵢ sᵢ + α [ρ ‖W‖₁ + ½ (1 − ρ) ‖W‖²]. With
+    ``method="gd"``, a number as `learning_rate` and no `tol` it makes exactly `n_steps` steps of that size; nothing is
+    rescaled behind your back.
 
     Parameters
     ----------

@@ -79,10 +79,10 @@ def _no_classes(name: str, classes: ArrayLike | None) -> None:
 class Mse:
     """Squared error: the number printed is the mean squared error.
 
-    value      (z − y)², no ½; for k targets the mean over them, Σₖ (zₖ − yₖ)² / k
-    domain     y, z real
-    link       identity: the prediction is the score
-    curvature  2 / k
+    :value:      (z − y)², no ½; for k targets the mean over them, Σₖ (zₖ − yₖ)² / k
+    :domain:     y, z real
+    :link:       identity: the prediction is the score
+    :curvature:  2 / k
     """
 
     n_targets: int = 1
@@ -134,10 +134,10 @@ class Mse:
 class LogLoss:
     """Cross-entropy of class labels or probabilities: logistic regression for two classes, softmax for more.
 
-    value      two classes: log(1 + eᶻ) − y z;  more: log Σₖ exp zₖ − Σₖ yₖ zₖ, y one for the row's class, else zero
-    domain     y one of `n_classes` labels, counted from 0, or a row of probabilities; z real
-    link       two classes: p = 1 / (1 + e⁻ᶻ) of the second;  more: p = softmax(z)
-    curvature  ¼ for two classes, ½ for more (Gershgorin: max 2 p (1 − p))
+    :value:      two classes: log(1 + eᶻ) − y z;  more: log Σₖ exp zₖ − Σₖ yₖ zₖ, y one for the row's class, else zero
+    :domain:     y one of `n_classes` labels, counted from 0, or a row of probabilities; z real
+    :link:       two classes: p = 1 / (1 + e⁻ᶻ) of the second;  more: p = softmax(z)
+    :curvature:  ¼ for two classes, ½ for more (Gershgorin: max 2 p (1 − p))
 
     Written with exp of nothing positive, so that it is finite for every finite score.
     """
@@ -226,10 +226,10 @@ class LogLoss:
 class Huber:
     """Quadratic near the target, linear beyond `delta`: outliers pull with a bounded force.
 
-    value      ½ r² where |r| ≤ δ, else δ (|r| − ½ δ), with r = z − y
-    domain     y, z real; δ > 0, in the units of y
-    link       identity: the prediction is the score
-    curvature  1
+    :value:      ``½ r² where |r| ≤ δ, else δ (|r| − ½ δ)``, with r = z − y
+    :domain:     y, z real; δ > 0, in the units of y
+    :link:       identity: the prediction is the score
+    :curvature:  1
     """
 
     delta: float = 1.0
@@ -261,7 +261,7 @@ class Huber:
         return cut * (residual - 0.5 * cut), cut
 
     def second_derivative(self, xp: Any, targets: Any, scores: Any) -> Any:
-        """Return 1 where |r| ≤ δ, else 0."""
+        """Return 1 where ``|r| ≤ δ``, else 0."""
         return xp.astype(xp.abs(scores - targets) <= self.parameter, scores.dtype)
 
     def mean(self, xp: Any, scores: Any) -> Any:  # noqa: ARG002
@@ -273,10 +273,10 @@ class Huber:
 class Poisson:
     """Counts: the negative log-likelihood of a Poisson distribution, without the term that only depends on y.
 
-    value      eᶻ − y z; beyond z = 600 (64 for float32) the exponential goes on as its tangent
-    domain     y ≥ 0; z real
-    link       logarithm: the prediction is eᶻ
-    curvature  none that holds everywhere: eᶻ
+    :value:      eᶻ − y z; beyond z = 600 (64 for float32) the exponential goes on as its tangent
+    :domain:     y ≥ 0; z real
+    :link:       logarithm: the prediction is eᶻ
+    :curvature:  none that holds everywhere: eᶻ
     """
 
     name: ClassVar[str] = "poisson"
@@ -320,10 +320,10 @@ class Poisson:
 class SquaredHinge:
     """Two classes by a margin: rows beyond it cost nothing.
 
-    value      max(0, 1 − y z)²
-    domain     y −1 or 1, for the first and the second of two labels; z real
-    link       sign: the prediction is the second label where z > 0
-    curvature  2
+    :value:      max(0, 1 − y z)²
+    :domain:     y −1 or 1, for the first and the second of two labels; z real
+    :link:       sign: the prediction is the second label where z > 0
+    :curvature:  2
     """
 
     name: ClassVar[str] = "squared_hinge"

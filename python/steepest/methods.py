@@ -81,8 +81,8 @@ class _Described:
 class GradientDescent(_Described):
     """Gradient descent.
 
-    step       w ← prox(w − η ∇f(w))
-    rate       F(wₖ) − F* ≤ ‖w₀ − w*‖² / (2 η k) for η ≤ 1/L
+    :step:     w ← prox(w − η ∇f(w))
+    :rate:     F(wₖ) − F* ≤ ‖w₀ − w*‖² / (2 η k) for η ≤ 1/L
     """
 
     name: ClassVar[str] = "gd"
@@ -121,8 +121,8 @@ def _check_momentum(momentum: object) -> None:
 class Momentum(_Described):
     """Heavy ball: every step goes on with a share of the last one.
 
-    step       w ← prox(w − η ∇f(w) + β (w − w₋)), with w₋ the point before
-    settings   momentum β in [0, 1)
+    :step:     w ← prox(w − η ∇f(w) + β (w − w₋)), with w₋ the point before
+    :settings: momentum β in [0, 1)
     """
 
     momentum: float = 0.9
@@ -172,9 +172,9 @@ class _HeavyBall:
 class Nesterov(_Described):
     """Accelerated proximal gradient (FISTA) with adaptive restart.
 
-    step       x₊ = prox(y − η ∇f(y)),  y₊ = x₊ + (t − 1) / t₊ · (x₊ − x),  t₊ = ½ (1 + √(1 + 4 t²))
-    restart    t = 1 wherever ⟨y − x₊, x₊ − x⟩ > 0: momentum leads uphill
-    rate       F(xₖ) − F* ≤ 2 ‖w₀ − w*‖² / (η (k + 1)²) for η ≤ 1/L, until the first restart
+    :step:     x₊ = prox(y − η ∇f(y)),  y₊ = x₊ + (t − 1) / t₊ · (x₊ − x),  t₊ = ½ (1 + √(1 + 4 t²))
+    :restart:  t = 1 wherever ⟨y − x₊, x₊ − x⟩ > 0: momentum leads uphill
+    :rate:     F(xₖ) − F* ≤ 2 ‖w₀ − w*‖² / (η (k + 1)²) for η ≤ 1/L, until the first restart
 
     The descent is at y, where the gradients are, so that a step is one pass.
     """
@@ -227,9 +227,9 @@ def _fitted_batch(batch_size: int, n_samples: int) -> int:
 class Adam(_Described):
     """Adam: each parameter has a step size of its own, from running means of its gradient and of its square.
 
-    step       w ← prox(w − η m̂ / (√v̂ + ε)), the proximal map in the metric of these step sizes
-    settings   beta1, beta2 in [0, 1) for the means m and v; epsilon > 0; batch_size for mini-batches, None for all rows
-    source     Kingma and Ba, arXiv 1412.6980, algorithm 1; the proximal map is added
+    :step:     w ← prox(w − η m̂ / (√v̂ + ε)), the proximal map in the metric of these step sizes
+    :settings: beta1, beta2 in [0, 1) for the means m and v; epsilon > 0; batch_size for mini-batches, None for all rows
+    :source:   Kingma and Ba, arXiv 1412.6980, algorithm 1; the proximal map is added
     """
 
     beta1: float = 0.9
@@ -298,9 +298,9 @@ class _Moments:
 class StochasticGradientDescent(_Described):
     """Heavy ball with the gradient of a few rows at a time: many cheap steps a pass over the data.
 
-    step       w ← prox(w − η g(w) + β (w − w₋)), g the gradient of the batch, weighted so that it is unbiased
-    settings   momentum β in [0, 1); batch_size rows a step (default 256, or all there are); replacement
-    batches    blocks of up to 16 neighbouring rows. Without replacement every epoch has each row once, in an order of
+    :step:     w ← prox(w − η g(w) + β (w − w₋)), g the gradient of the batch, weighted so that it is unbiased
+    :settings: momentum β in [0, 1); batch_size rows a step (default 256, or all there are); replacement
+    :batches:  blocks of up to 16 neighbouring rows. Without replacement every epoch has each row once, in an order of
                blocks that is drawn anew; with it, each block of each batch is drawn from all. If rows are sorted, and
                more than a block at a time is alike, shuffle them first.
 
@@ -334,10 +334,10 @@ class StochasticGradientDescent(_Described):
 class Lbfgs(_Described):
     """L-BFGS: a Newton direction from the last `memory` moves and changes of gradient.
 
-    step       w ← w − t H ∇F(w), H the inverse Hessian that the memory suggests
-    search     Wolfe's conditions on t; the full step is tried by a pass that also gives the next gradient, all further
+    :step:     w ← w − t H ∇F(w), H the inverse Hessian that the memory suggests
+    :search:   Wolfe's conditions on t; the full step is tried by a pass that also gives the next gradient, all further
                trials read scores that are known, not X: one pass a step, two where the full step is not good enough
-    source     Nocedal and Wright, Numerical Optimization, algorithms 7.4 and 7.5
+    :source:   Nocedal and Wright, Numerical Optimization, algorithms 7.4 and 7.5
     """
 
     memory: int = 10
@@ -353,8 +353,8 @@ class Lbfgs(_Described):
 class Newton(_Described):
     """Newton's method: the Hessian by a weighted Gram matrix, its Cholesky factor, and a line search.
 
-    step       w ← w − t (∇²F(w) + τ I)⁻¹ ∇F(w), τ = 0 where the Hessian is positive definite, else as small as can be
-    cost       two passes and n d² multiplications a step; memory for a matrix of (width · (d + 1))² numbers
+    :step:     w ← w − t (∇²F(w) + τ I)⁻¹ ∇F(w), τ = 0 where the Hessian is positive definite, else as small as can be
+    :cost:     two passes and n d² multiplications a step; memory for a matrix of (width · (d + 1))² numbers
     """
 
     name: ClassVar[str] = "newton"
