@@ -85,6 +85,7 @@ BETWEEN_BACKENDS = {
     ("array", "objective"),
     ("least_squares", "objective"),
     ("loop", "line_search"),
+    ("objective", "rounding"),
     ("objective", "spectrum"),
 }
 #: What only some modules may name, and which.

@@ -13,6 +13,7 @@ import numpy as np
 from steepest.backends.least_squares import LeastSquares
 from steepest.backends.loop import descend
 from steepest.backends.objective import ArrayObjective
+from steepest.validation import to_host
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 class ArrayBackend:
     """The backend on the namespace `xp`, whose arrays NumPy can read."""
+
+    #: Points that are computed before the numbers of the first are read.
+    most_ahead = 1
 
     def __init__(self, name: str, xp: Any) -> None:
         self.name = name
@@ -42,7 +46,7 @@ class ArrayBackend:
         with np.errstate(all="ignore"):
             point = self.xp.asarray(parameters)
             value, gradient = objective.value_and_gradient(point)
-            return value + objective.rough_value(point), np.asarray(gradient)
+            return float(value + objective.rough_value(point)), to_host(gradient)
 
     def curvature(self, problem: Problem, n_threads: int) -> float:  # noqa: ARG002
         """Return L with 0 ≼ ∇²F ≼ L·I, at zero parameters if the loss has no bound."""
@@ -67,10 +71,10 @@ class ArrayBackend:
                 held_out = ArrayObjective(validation, self.xp)
                 held_out.same_variables(objective)
             point = state.get("point")
-            if point is None or not np.array_equal(objective.to_original(self.xp.asarray(point)), start):
+            if point is None or not np.array_equal(to_host(objective.to_original(self.xp.asarray(point))), start):
                 # Other data has other variables: what was remembered in the old ones would mislead.
-                point, state = np.asarray(objective.to_scaled(self.xp.asarray(start))), {}
-            solution = descend(objective, held_out, plan, point, state, callback)
+                point, state = to_host(objective.to_scaled(self.xp.asarray(start))), {}
+            solution = descend(objective, held_out, plan, point, state, callback, self.most_ahead)
             return replace(solution, condition=objective.condition)
 
     def _objective(self, problem: Problem, strategy: str = "stream") -> ArrayObjective:

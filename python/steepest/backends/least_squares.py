@@ -29,7 +29,7 @@ class LeastSquares(ArrayObjective):
 
     def __init__(self, problem: Problem, xp: Any) -> None:
         super().__init__(problem, xp)
-        self.precision = float(np.finfo(np.float64).eps)
+        self.rounding.precision = float(np.finfo(np.float64).eps)
         rows, targets, roots = self._rows_in_double(problem)
         self.mean, target_mean = np.zeros(self.n_features), np.zeros(self.loss.width)
         if self.fit_intercept:
@@ -70,14 +70,14 @@ class LeastSquares(ArrayObjective):
         scaled = (self.moment + l2 * np.eye(d)) / scale / scale[:, None]
         eigenvalues = np.linalg.eigvalsh(scaled[np.ix_(felt, felt)])
         least, largest = (float(eigenvalues[i]) if len(eigenvalues) else 1.0 for i in (0, -1))
-        self.condition = largest / least if least > d * self.precision else math.inf
+        self.condition = largest / least if least > d * self.rounding.precision else math.inf
         right = (rows.T @ targets) / scale[:, None]
         if COARSE_CONDITION < self.condition < math.inf:
             # Without the squares of the normal equations.
             tall = np.concatenate([rows / scale, np.diag(math.sqrt(l2) / scale)])
             solution = np.linalg.lstsq(tall, np.concatenate([targets, np.zeros((d, self.loss.width))]))[0]
         else:
-            solution = np.linalg.lstsq(scaled, right, rcond=d * self.precision)[0]
+            solution = np.linalg.lstsq(scaled, right, rcond=d * self.rounding.precision)[0]
         return np.asarray(solution / scale[:, None])
 
     def _column_moments(self) -> tuple[Any, Any]:
