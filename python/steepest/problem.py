@@ -13,8 +13,8 @@ from steepest.design import Csr, as_design
 from steepest.errors import InputError
 from steepest.losses import Loss, as_loss
 from steepest.penalties import ElasticNet
-from steepest.tables import expect_names
-from steepest.validation import as_numbers, as_table, as_vector, as_weights, flag
+from steepest.tables import expect_names, is_on_gpu
+from steepest.validation import as_numbers, as_table, as_vector, as_weights, flag, to_host
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,7 +52,10 @@ class Problem:
     """
 
     design: NDArray[Any] | Csr
-    """X, (n_samples, n_features), float32 or float64, contiguous by rows or by columns, or sparse."""
+    """X, (n_samples, n_features), float32 or float64, contiguous by rows or by columns, or sparse.
+
+    For backend "cupy" it may be an array of CuPy, which is on the GPU; all the rest is in main memory.
+    """
     targets: NDArray[Any]
     """(n_samples,), or (n_samples, width) by rows; dtype of X."""
     sample_weight: NDArray[Any] | None
@@ -83,7 +86,7 @@ class Problem:
             step = len(design.data) // FINGERPRINT_ROWS + 1
             parts = [design.data[::step], design.indices[::step]]
         else:
-            parts = [design[rows]]
+            parts = [to_host(design[rows])]
         parts += [array[rows] for array in (self.targets, self.sample_weight, self.offset) if array is not None]
         checksum = 0
         for part in parts:
@@ -108,6 +111,7 @@ class Problem:
 
     def flatten(self, coef: Any, intercept: Any) -> NDArray[np.float64]:
         """Return coefficients and intercept as one flat vector: coef by rows, then intercept if it is fitted."""
+        coef, intercept = (to_host(part) if is_on_gpu(part) else part for part in (coef, intercept))
         coef = np.atleast_1d(as_numbers("coef", coef)).astype(np.float64)
         if coef.shape != self.coef_shape:
             raise InputError(f"coef: expected shape {self.coef_shape}; got {coef.shape}")

@@ -40,6 +40,32 @@ def as_matrix(name: str, given: Any) -> tuple[Any, list[str] | None]:
     return given, None
 
 
+#: The kinds of memory of DLPack that a GPU owns: its own, and what it shares with the host.
+GPU_MEMORY = (2, 13)
+
+
+def is_on_gpu(given: Any) -> bool:
+    """Return whether `given` is an array in the memory of a CUDA GPU; nothing is imported to find out."""
+    if hasattr(type(given), "__cuda_array_interface__"):
+        # PyTorch has the attribute on its class for all tensors, and an error for those of main memory.
+        return getattr(given, "is_cuda", True)
+    try:
+        return int(given.__dlpack_device__()[0]) in GPU_MEMORY
+    except (AttributeError, BufferError, RuntimeError, TypeError, ValueError):
+        return False
+
+
+def refuse_gpu(backend: str, **arrays: Any) -> dict[str, Any]:
+    """Return the arrays, all of them in main memory; an error that names the first that is not."""
+    for name, array in arrays.items():
+        if array is not None and is_on_gpu(array):
+            raise InputError(
+                f"{name}: it is in the memory of a GPU, and backend={backend!r} reads main memory; pass backend='cupy', "
+                f"or bring it over: {name}.get() for CuPy, {name}.cpu() for PyTorch"
+            )
+    return arrays
+
+
 def is_frame(given: Any) -> bool:
     """Return whether `given` has named columns."""
     return hasattr(given, "__arrow_c_stream__") or hasattr(given, "__dataframe__") or hasattr(given, "collect_schema")

@@ -222,7 +222,9 @@ class Way:
 
     def mark(self, here: Point) -> Mark:
         """Return what is to be known of a point."""
-        loss = math.nan if self.validation is None else self.validation.value_and_gradient(here.parameters)[0]
+        loss, held_out = math.nan, self.validation
+        if held_out is not None:
+            loss = held_out.value_and_gradient(held_out.xp.asarray(here.parameters))[0]
         return Mark(self.step, here, self.objective.optimality(here.parameters, here.gradient), loss)
 
     def advance(self, here: Point, size: float) -> tuple[Point, float] | None:

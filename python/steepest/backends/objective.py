@@ -85,7 +85,8 @@ class ArrayObjective:
         center = self.center
         if self.fit_intercept:
             total = 0.0
-            for rows, weights in self._weighted_blocks(self.weights):
+            for rows in self._blocks():
+                weights = self._weights_of(self.weights, rows)
                 center = center + xp.astype(weights @ self.design[rows, :], xp.float64)
                 total += float(xp.sum(xp.astype(weights, xp.float64)))
             center = center / total
@@ -93,7 +94,7 @@ class ArrayObjective:
 
     def same_variables(self, other: ArrayObjective) -> None:
         """Become a function of the variables of `other`."""
-        self.center, self.scale = other.center, other.scale
+        self.center, self.scale = self.xp.asarray(other.center), self.xp.asarray(other.scale)
 
     def to_original(self, parameters: Any, width: int | None = None) -> Any:
         """Return the coefficients and intercept of X as it is: w = v / s, b = c − Σ m w."""
@@ -333,11 +334,9 @@ class ArrayObjective:
         xp = self.xp
         sums = xp.zeros(self.n_features, dtype=xp.float64)
         center = xp.astype(center, self.dtype)
-        for rows, block_weights in self._weighted_blocks(weights):
-            block = self.design[rows, :]
-            if hasattr(block, "toarray"):
-                block = block.toarray()
-            sums = sums + xp.astype(block_weights @ ((block - center) ** 2), xp.float64)
+        for rows, part in self._parts():
+            block = part.toarray() if hasattr(part, "toarray") else part
+            sums = sums + xp.astype(self._weights_of(weights, rows) @ ((block - center) ** 2), xp.float64)
         return sums
 
     def _moment(self, bends: Callable[[Any], Any], width: int) -> NDArray[np.float64]:
@@ -345,9 +344,8 @@ class ArrayObjective:
         xp, d, k = self.xp, self.n_features, width
         order = k * (d + self.fit_intercept)
         matrix = np.zeros((order, order))
-        for rows in self._blocks():
+        for rows, block in self._parts():
             weights = bends(rows)
-            block = self.design[rows, :]
             for a, b in ((a, b) for a in range(k) for b in range(k)):
                 own = weights if k == 1 else weights[:, a, b]
                 squares, cross = (to_host(part) for part in _weighted_products(xp, block, own))
@@ -368,10 +366,13 @@ class ArrayObjective:
                 matrix[width * d + k, k * d : (k + 1) * d] = -center / scale
         return matrix
 
-    def _weighted_blocks(self, weights: Any) -> Iterator[tuple[slice, Any]]:
+    def _weights_of(self, weights: Any, rows: slice) -> Any:
+        return self.xp.ones(rows.stop - rows.start, dtype=self.dtype) if weights is None else weights[rows]
+
+    def _parts(self) -> Iterator[tuple[slice, Any]]:
+        """Yield rows and what X has there, for squares."""
         for rows in self._blocks():
-            ones = self.xp.ones(rows.stop - rows.start, dtype=self.dtype) if weights is None else weights[rows]
-            yield rows, ones
+            yield rows, self.design[rows, :]
 
     def _blocks(self) -> Iterator[slice]:
         for start in range(0, self.n_samples, BLOCK_ROWS):

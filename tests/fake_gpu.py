@@ -1,0 +1,290 @@
+"""CuPy on a CPU, for tests: arrays that are strict about what leaves them, and kernels that run on the CPU shim.
+
+Every value that the host reads is counted, and refused while a trap is set; arrays of NumPy are refused wherever CuPy
+refuses them. So a test sees what a GPU would wait for.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import operator
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+SHIM = Path(__file__).parent / "cuda"
+COMPILER = shutil.which("g++")
+needs_compiler = pytest.mark.skipif(COMPILER is None, reason="g++ is not installed")
+#: The orders in which the shim runs threads: ascending, descending, drawn, and one warp as far as it can go.
+SCHEDULES = (0, 1, 2, 100, 101)
+
+
+class HostReadError(RuntimeError):
+    """The host read a value from the GPU where it must not wait for one."""
+
+
+class Reads:
+    """How often the host read a value, and whether it may."""
+
+    count = 0
+    trapped = False
+
+    @classmethod
+    def one(cls) -> None:
+        if cls.trapped:
+            raise HostReadError("a value of the GPU was read on the host")
+        cls.count += 1
+
+
+def _plain(value: Any) -> Any:
+    """Return an argument as NumPy takes it; arrays of NumPy itself are no arguments of CuPy."""
+    if isinstance(value, Array):
+        return value.values
+    if isinstance(value, np.ndarray) and value.ndim:
+        raise TypeError(f"Unsupported type {type(value)}")
+    if isinstance(value, (list, tuple)):
+        return type(value)(_plain(part) for part in value)
+    return value
+
+
+def _wrapped(value: Any) -> Any:
+    if isinstance(value, (np.ndarray, np.generic)):
+        return Array(np.asarray(value))
+    return type(value)(_wrapped(part) for part in value) if isinstance(value, tuple) else value
+
+
+class Array:
+    """An array in the memory of a GPU that is not there."""
+
+    def __init__(self, values: np.ndarray[Any, Any]) -> None:
+        self.values = values
+
+    shape = property(lambda self: self.values.shape)
+    dtype = property(lambda self: self.values.dtype)
+    ndim = property(lambda self: self.values.ndim)
+    size = property(lambda self: self.values.size)
+    nbytes = property(lambda self: self.values.nbytes)
+    strides = property(lambda self: self.values.strides)
+    flags = property(lambda self: self.values.flags)
+    T = property(lambda self: Array(self.values.T))
+    data = property(lambda self: SimpleNamespace(ptr=self.values.ctypes.data))
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return dict(self.values.__array_interface__)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def get(self) -> np.ndarray[Any, Any]:
+        Reads.one()
+        return self.values.copy()
+
+    def set(self, values: np.ndarray[Any, Any], stream: Any = None) -> None:  # noqa: ARG002
+        self.values[...] = values
+
+    def __float__(self) -> float:
+        Reads.one()
+        return float(self.values)
+
+    def __int__(self) -> int:
+        Reads.one()
+        return int(self.values)
+
+    __index__ = __int__
+
+    def __bool__(self) -> bool:
+        Reads.one()
+        return bool(self.values)
+
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()`")
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        return _wrapped(getattr(ufunc, method)(*map(_plain, inputs), **options))
+
+    def __getitem__(self, index: Any) -> Array:
+        # CuPy takes indices of the host too: it copies them.
+        parts = index if isinstance(index, tuple) else (index,)
+        values = self.values[tuple(part.values if isinstance(part, Array) else part for part in parts)]
+        return Array(np.asarray(values))
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        parts = index if isinstance(index, tuple) else (index,)
+        self.values[tuple(part.values if isinstance(part, Array) else part for part in parts)] = _plain(value)
+
+    def astype(self, dtype: Any, **options: Any) -> Array:
+        return Array(self.values.astype(dtype, **options))
+
+    def view(self, dtype: Any) -> Array:
+        return Array(self.values.view(dtype))
+
+    def ravel(self, order: Any = "C") -> Array:
+        return Array(self.values.ravel(order))
+
+    def all(self) -> Array:
+        return Array(np.asarray(self.values.all()))
+
+
+def _operator(name: str, function: Callable[..., Any]) -> None:
+    def forward(self: Array, other: Any) -> Any:
+        if getattr(other, "__array_ufunc__", True) is None:
+            return NotImplemented
+        return _wrapped(np.asarray(function(self.values, _plain(other))))
+
+    def backward(self: Array, other: Any) -> Any:
+        return _wrapped(np.asarray(function(_plain(other), self.values)))
+
+    setattr(Array, f"__{name}__", forward)
+    setattr(Array, f"__r{name}__", backward)
+
+
+for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "lt", "le", "gt", "ge"):
+    _operator(_name, getattr(operator, f"{_name}_" if _name in {"and", "or"} else _name))
+for _name in ("eq", "ne"):
+    _operator(_name, getattr(operator, _name))
+for _name in ("neg", "invert", "abs"):
+    setattr(
+        Array, f"__{_name}__", lambda self, function=getattr(operator, _name): Array(np.asarray(function(self.values)))
+    )
+
+
+class Library:
+    """CUDA source as a library of the CPU."""
+
+    def __init__(self, code: str, folder: Path, flags: tuple[str, ...] = ("-O1",)) -> None:
+        assert COMPILER is not None
+        key = hashlib.sha256(repr((code, flags)).encode()).hexdigest()[:16]
+        path = folder / f"{key}.so"
+        if not path.exists():
+            command = [COMPILER, "-std=c++17", "-shared", "-fPIC", "-Wall", "-Wno-unknown-pragmas", "-Werror", *flags]
+            command += ["-DSTEEPEST_ON_CPU", f"-I{SHIM}", "-x", "c++", "-", "-o", str(path)]
+            made = subprocess.run(command, input=code, text=True, capture_output=True, check=False)
+            assert made.returncode == 0, made.stderr
+        self.library = ctypes.CDLL(str(path))
+
+    def launch(self, name: str, grid: int, block: int, arguments: Any, shared: int = 0, schedule: int = 0) -> None:
+        """Run a kernel. Arguments are arrays, numbers of NumPy, or None for a null pointer."""
+        assert 0 < block <= 1024
+        assert shared <= 48 << 10, "more shared memory than a kernel has without asking"
+        boxes = [_box(argument) for argument in arguments]
+        pointers = (ctypes.c_void_p * len(boxes))(*(ctypes.addressof(box) for box in boxes))
+        getattr(self.library, f"on_cpu_{name}")(grid, block, shared, schedule, pointers)
+
+
+def _box(argument: Any) -> Any:
+    if argument is None:
+        return ctypes.c_void_p(None)
+    if isinstance(argument, Array):
+        argument = argument.values
+    if isinstance(argument, np.ndarray):
+        return ctypes.c_void_p(argument.ctypes.data)
+    assert isinstance(argument, np.generic), f"a kernel takes numbers of a stated size, not {argument!r}"
+    return (ctypes.c_char * argument.nbytes).from_buffer_copy(argument.tobytes())
+
+
+class _Runtime(SimpleNamespace):
+    class CUDARuntimeError(RuntimeError):
+        pass
+
+    n_devices = 1
+
+    def getDeviceCount(self) -> int:  # noqa: N802
+        return self.n_devices
+
+    def driverGetVersion(self) -> int:  # noqa: N802
+        return 13000
+
+    def memGetInfo(self) -> tuple[int, int]:  # noqa: N802
+        return 8 << 30, 8 << 30
+
+    def getDevice(self) -> int:  # noqa: N802
+        return 0
+
+    def getDeviceProperties(self, _: int) -> dict[str, Any]:  # noqa: N802
+        properties = {"name": b"Imaginary GPU", "multiProcessorCount": 3, "major": 9, "minor": 0}
+        return {**properties, "totalGlobalMem": 8 << 30}
+
+
+class FakeCupy(ModuleType):
+    """The module, as far as the package uses it."""
+
+    __version__ = "14.2.0"
+    ndarray = Array
+    float32, float64, int32, int64, uint8 = np.float32, np.float64, np.int32, np.int64, np.uint8
+    finfo = staticmethod(np.finfo)
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__("cupy")
+        self.folder = folder
+        self.used: set[str] = set()
+        self.launches: list[str] = []
+        event = SimpleNamespace(record=lambda _=None: None, synchronize=lambda: None)
+        stream = SimpleNamespace(synchronize=lambda: None)
+        memory = SimpleNamespace(OutOfMemoryError=type("OutOfMemoryError", (MemoryError,), {}))
+        self.cuda = SimpleNamespace(
+            runtime=_Runtime(),
+            memory=memory,
+            Stream=lambda **_: stream,
+            Event=lambda **_: event,
+            alloc_pinned_memory=bytearray,
+        )
+
+    def asarray(self, given: Any, dtype: Any = None) -> Array:
+        if isinstance(given, Array):
+            return given if dtype is None else given.astype(dtype, copy=False)
+        if hasattr(given, "__cuda_array_interface__"):
+            # In place, like the array of another library that it is.
+            return Array(np.asarray(given.memory))
+        return Array(np.array(given, dtype=dtype))
+
+    def astype(self, array: Array, dtype: Any, *, copy: bool = True) -> Array:
+        return array.astype(dtype, copy=copy)
+
+    def RawModule(self, *, code: str, options: tuple[str, ...]) -> Any:  # noqa: N802
+        assert options == ("--std=c++17",)
+        library = Library(code, self.folder)
+
+        def get_function(name: str) -> Any:
+            def launch(grid: tuple[int], block: tuple[int], arguments: Any, shared_mem: int = 0) -> None:
+                self.launches.append(code.splitlines()[-1].partition("(")[0])
+                schedule = SCHEDULES[len(self.launches) % len(SCHEDULES)]
+                library.launch(name, *grid, *block, arguments, shared_mem, schedule)
+
+            return launch
+
+        return SimpleNamespace(get_function=get_function)
+
+    def __getattr__(self, name: str) -> Any:
+        function = getattr(np, name, None)
+        if name.startswith("_") or not callable(function):
+            raise AttributeError(f"module 'cupy' has no attribute {name!r}")
+        self.used.add(name)
+        return lambda *arguments, **options: _wrapped(
+            function(*map(_plain, arguments), **{key: _plain(value) for key, value in options.items()})
+        )
+
+
+@pytest.fixture(scope="session")
+def shim_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where libraries of the shim are kept for the session."""
+    return tmp_path_factory.mktemp("shim")
+
+
+@pytest.fixture
+def gpu(shim_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCupy]:
+    """An imaginary GPU, for as long as a test runs."""
+    if COMPILER is None:
+        pytest.skip("g++ is not installed: kernels cannot be compiled for the CPU")
+    fake = FakeCupy(shim_folder)
+    monkeypatch.setitem(__import__("sys").modules, "cupy", fake)
+    Reads.count, Reads.trapped = 0, False
+    yield fake
+    Reads.trapped = False
