@@ -6,7 +6,6 @@ A backend is imported when it is asked for, so that ``import steepest`` stays li
 from __future__ import annotations
 
 import os
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol
 
 from steepest.errors import BackendUnavailableError
@@ -91,9 +90,7 @@ def get_backend(name: str) -> Backend:
 
 
 def gpu_backend() -> Backend | None:
-    """Return the backend on a GPU if there is one; CuPy is imported only if it is installed."""
-    if find_spec("cupy") is None:
-        return None
+    """Return the backend on a GPU if there is one."""
     try:
         return get_backend("cupy")
     except BackendUnavailableError:
