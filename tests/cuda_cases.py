@@ -138,15 +138,39 @@ def check(fake: FakeCupy, case: Case, schedules: Sequence[int] = SCHEDULES) -> s
             sums = fused(parameters, scores)
             found.add((sums.values.tobytes(), scores.values.tobytes()))
     assert len(found) == 1, f"{case}: the result depends on the order of threads"
+    compare(case, sample, sums.values, scores.values)
+    return str(fused.line.partition("(")[0])
+
+
+def compare(case: Case, sample: Sample, sums: NDArray[Any], scores: NDArray[Any]) -> None:
+    """Assert that sums and scores are those of the definition."""
+    dtype, parameters = sample.X.dtype, np.append(sample.coef, sample.intercept)
     total, expected = sample.total_weight, define(sample)
-    actual = sums.values / total
+    actual = sums / total
     slack = tolerance(dtype, min(case.n, LARGEST_CHUNK) + case.d)
     assert abs(actual[-1] - expected.value) <= slack * expected.value_magnitude, case
     assert np.all(np.abs(actual[:-1] - expected.gradient) <= slack * expected.gradient_magnitude), case
-    exact = sample.X.astype(np.float64) @ parameters.values[:-1] + 0.25
-    size = np.abs(sample.X).astype(np.float64) @ np.abs(parameters.values[:-1]) + 0.25
-    assert np.all(np.abs(scores.values - exact) <= tolerance(dtype, case.d) * size), case
-    return str(fused.line.partition("(")[0])
+    exact = sample.X.astype(np.float64) @ parameters[:-1] + 0.25
+    size = np.abs(sample.X).astype(np.float64) @ np.abs(parameters[:-1]) + 0.25
+    assert np.all(np.abs(scores - exact) <= tolerance(dtype, case.d) * size), case
+
+
+def check_real(xp: Any, case: Case) -> None:
+    """Assert that a case is computed right on a real GPU, always by the same bits."""
+    sample, stored = sample_of(case)
+    problem = sample.problem()
+    parts = (problem.targets, problem.sample_weight, problem.offset)
+    rows = tuple(None if part is None else xp.asarray(part) for part in parts)
+    parameters = xp.asarray(np.append(sample.coef, sample.intercept))
+    found = set()
+    for blocks in (*GRIDS, 3) * 3:
+        fused = FusedPass(xp, problem.loss, xp.asarray(stored), rows, 1)  # type: ignore[arg-type]
+        fused.grid = (min(blocks, fused.chunks),)
+        scores = xp.empty(case.n, dtype=sample.X.dtype)
+        sums = fused(parameters, scores).get()
+        found.add((sums.tobytes(), scores.get().tobytes()))
+    assert len(found) == 1, f"{case}: the result depends on the grid"
+    compare(case, sample, sums, scores.get())
 
 
 def check_sums(fake: FakeCupy, n_parts: int, width: int, schedules: Sequence[int] = SCHEDULES) -> None:

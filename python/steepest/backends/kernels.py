@@ -26,10 +26,9 @@ FORMULAS = {
 #: Of a type of the entries of X, its name in the source.
 STORAGES = {"float32": "float", "float64": "double", "float16": "float16", "bfloat16": "bfloat16"}
 VECTOR_BYTES, WARP = 16, 32
-#: Words of four bytes in which a thread of `ROW_PASS` keeps rows: with its coefficients and sums no register spills.
-ROW_WORDS = 64
-#: Entries of a row that a thread of `ROW_PASS` keeps at the most.
-MOST_OWN_WORDS = 32
+#: Words of four bytes of rows that a thread of `ROW_PASS` keeps: loads enough to keep the memory busy, and few enough
+#: registers for several blocks a multiprocessor.
+ROW_WORDS = 32
 CHUNK_ROWS, FOLD_PARTS = 512, 256
 ROW_THREADS, ANY_THREADS, FOLD_THREADS = 128, 256, 256
 #: Entries of shared memory of `ANY_PASS`: the slopes of a batch of rows, and two sums a warp.
@@ -58,7 +57,7 @@ def layout_of(n_features: int, storage: str) -> Layout | None:
     lanes = min(WARP, 1 << (vectors - 1).bit_length())
     own = 1 << (-(-vectors // lanes) - 1).bit_length()
     words = own * (VECTOR_BYTES // itemsize) * (2 if storage == "float64" else 1)
-    if words > MOST_OWN_WORDS:
+    if words > ROW_WORDS:
         return None
     return Layout(lanes, own, min(lanes, ROW_WORDS // words))
 

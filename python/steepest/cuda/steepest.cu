@@ -7,8 +7,8 @@
 #ifdef STEEPEST_ON_CPU
 #include "cuda_shim.hpp"
 #else
-#define SHARED_MEMORY(type, name)                                   \
-    extern __shared__ __align__(16) unsigned char shared_memory[];  \
+#define SHARED_MEMORY(type, name)                                                                                      \
+    extern __shared__ __align__(16) unsigned char shared_memory[];                                                     \
     type* name = reinterpret_cast<type*>(shared_memory)
 #define EXPORT(name)
 #endif
@@ -16,6 +16,8 @@
 typedef long long int64;
 
 enum { WARP = 32, CHUNK_ROWS = 512, ROW_WARPS = 4, ANY_WARPS = 8, BATCH_ROWS = 32, FOLD_PARTS = 256, FOLD_ROWS = 8 };
+// Blocks that fit a multiprocessor at a time: what bounds their registers.
+enum { ROW_BLOCKS = 3, OTHER_BLOCKS = 2 };
 #define EVERY_LANE 0xffffffffu
 
 // ---- how numbers are stored, and the type they are computed in
@@ -303,7 +305,7 @@ __device__ __forceinline__ void csr_product(
 
 #define NUMBER(storage) Stored<storage>::Number
 #define ROW_PASS(name, loss, storage, lanes, vectors, at_once)                                                         \
-    extern "C" __global__ void __launch_bounds__(ROW_WARPS * WARP) name(                                               \
+    extern "C" __global__ void __launch_bounds__(ROW_WARPS * WARP, ROW_BLOCKS) name(                                   \
         const storage* x, const NUMBER(storage)* targets, const NUMBER(storage)* weights,                              \
         const NUMBER(storage)* offset, NUMBER(storage) parameter, const NUMBER(storage)* parameters, int64 n, int d,   \
         NUMBER(storage)* scores, NUMBER(storage)* partials                                                             \
@@ -313,7 +315,7 @@ __device__ __forceinline__ void csr_product(
     }                                                                                                                  \
     EXPORT(name)
 #define ANY_PASS(name, loss, storage)                                                                                  \
-    extern "C" __global__ void __launch_bounds__(ANY_WARPS * WARP) name(                                               \
+    extern "C" __global__ void __launch_bounds__(ANY_WARPS * WARP, OTHER_BLOCKS) name(                                 \
         const storage* x, int64 row_stride, int64 column_stride, const NUMBER(storage)* targets,                       \
         const NUMBER(storage)* weights, const NUMBER(storage)* offset, NUMBER(storage) parameter,                      \
         const NUMBER(storage)* parameters, int64 n, int d, NUMBER(storage)* scores, NUMBER(storage)* partials          \
@@ -323,14 +325,14 @@ __device__ __forceinline__ void csr_product(
     }                                                                                                                  \
     EXPORT(name)
 #define FOLD(name, number)                                                                                             \
-    extern "C" __global__ void __launch_bounds__(FOLD_ROWS * WARP) name(                                               \
+    extern "C" __global__ void __launch_bounds__(FOLD_ROWS * WARP, OTHER_BLOCKS) name(                                 \
         const number* parts, int64 n_parts, int width, double* sums                                                    \
     ) {                                                                                                                \
         fold<number>(parts, n_parts, width, sums);                                                                     \
     }                                                                                                                  \
     EXPORT(name)
 #define CSR_PRODUCT(name, number, index, out)                                                                          \
-    extern "C" __global__ void __launch_bounds__(ANY_WARPS * WARP) name(                                               \
+    extern "C" __global__ void __launch_bounds__(ANY_WARPS * WARP, OTHER_BLOCKS) name(                                 \
         const number* data, const index* indices, const index* indptr, const number* dense, int64 n, int width,        \
         out* product                                                                                                   \
     ) {                                                                                                                \
