@@ -111,7 +111,7 @@ def sample_of(case: Case) -> tuple[Sample, NDArray[Any]]:
         0.25,
         weights=generator.integers(0, 3, case.n).astype(np.float64) if case.weighted else None,
         n_classes=KINDS[case.kind].n_classes,
-        offset=generator.normal(size=case.n).astype(dtype) / 4 if case.weighted else None,
+        offset=(generator.normal(size=case.n) / 4).astype(dtype) if case.weighted else None,
     )
     if sample.weights is not None:
         sample.weights[0] = 1
@@ -234,7 +234,7 @@ def main() -> None:
     for name, kernel, old, new in [("no bug", "all", "", ""), *json.load(sys.stdin)]:
         assert old in sound, f"{name}: there is no {old!r} in the source"
         text = sound.replace(old, new, 1)
-        kernels.source = lambda text=text: text  # type: ignore[misc]
+        setattr(kernels, "source", lambda text=text: text)  # noqa: B010
         child = os.fork()
         if child == 0:
             try:

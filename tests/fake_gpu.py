@@ -151,10 +151,14 @@ for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul"
     _operator(_name, getattr(operator, f"{_name}_" if _name in {"and", "or"} else _name))
 for _name in ("eq", "ne"):
     _operator(_name, getattr(operator, _name))
+
+
+def _unary(name: str, function: Callable[[Any], Any]) -> None:
+    setattr(Array, f"__{name}__", lambda self: Array(np.asarray(function(self.values))))
+
+
 for _name in ("neg", "invert", "abs"):
-    setattr(
-        Array, f"__{_name}__", lambda self, function=getattr(operator, _name): Array(np.asarray(function(self.values)))
-    )
+    _unary(_name, getattr(operator, _name))
 
 
 class Library:
@@ -181,7 +185,7 @@ class Library:
             command = [COMPILER or "", *LANGUAGE, *flags, "-w", "-x", "c++-header", str(SHIM / "cuda_shim.hpp")]
             subprocess.run([*command, "-o", str(header)], check=True)
 
-    def launch(self, name: str, grid: int, block: int, arguments: Any, shared: int = 0, schedule: int = 0) -> None:
+    def launch(self, name: str, grid: int, block: int, arguments: Any, *, shared: int, schedule: int) -> None:
         """Run a kernel. Arguments are arrays, numbers of NumPy, or None for a null pointer."""
         assert 0 < block <= 1024
         assert shared <= 48 << 10, "more shared memory than a kernel has without asking"
@@ -272,7 +276,7 @@ class FakeCupy(ModuleType):
                 self.launches.append(code.splitlines()[-1].partition("(")[0])
                 turn = SCHEDULES[len(self.launches) % len(SCHEDULES)]
                 schedule = turn if self.schedule is None else self.schedule
-                library.launch(name, *grid, *block, arguments, shared_mem, schedule)
+                library.launch(name, *grid, *block, arguments, shared=shared_mem, schedule=schedule)
 
             return launch
 

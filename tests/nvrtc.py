@@ -1,4 +1,4 @@
-"""NVIDIA's runtime compiler by itself: neither a GPU, nor a driver, nor CuPy is needed to see whether kernels compile."""
+"""NVIDIA's runtime compiler by itself: to see whether kernels compile takes neither a GPU nor a driver nor CuPy."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _ask(function: str, *arguments: Any) -> int:
 
 
 def compiled(source: str, architecture: str) -> tuple[bytes, str]:
-    """Return machine code for an architecture such as "sm_90", and what the compiler has to say; an error if it fails."""
+    """Return machine code for an architecture such as "sm_90", and what the compiler says; an error if it fails."""
     program = ctypes.c_void_p()
     assert _ask("nvrtcCreateProgram", ctypes.byref(program), source.encode(), b"steepest.cu", 0, None, None) == 0
     options = [f"--gpu-architecture={architecture}".encode(), *(option.encode() for option in OPTIONS)]

@@ -59,7 +59,8 @@ def lines() -> list[str]:
 
 
 def name_of(line: str) -> str:
-    return re.findall(r"\((\w+),", line)[0]
+    (name,) = re.findall(r"\((\w+),", line)
+    return str(name)
 
 
 def test_there_are_as_many_kernels_as_are_counted() -> None:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -76,32 +76,42 @@ def test_layouts_hold_every_entry_of_a_row_once(storage: str) -> None:
     assert layout_of(entries, storage) == Layout(1, 1, 1)
 
 
-#: A bug: the kernel it is for, and what it makes of the source.
+class Plant(NamedTuple):
+    """A bug: the kernel it is for, and what it makes of the source."""
+
+    kernel: str
+    old: str
+    new: str
+
+
+BARRIER = "__syncthreads();\n"
 PLANTS = {
-    "no barrier before the sum of the warps": "row=>        __syncthreads();\n        for (int column=>        for (int column",
-    "no barrier before the next chunk": "row=>        }\n        __syncthreads();\n    }\n}\n\n// ---- any=>        }\n    }\n}\n\n// ---- any",
-    "no barrier before the columns": "any=>            __syncthreads();\n            for (int column=>            for (int column",
-    "no barrier after the columns": "any=>            }\n            __syncthreads();\n        }\n        if (lane=>            }\n        }\n        if (lane",
-    "no barrier in the fold": "fold=>    __syncthreads();\n    if (part=>    if (part",
-    "no guard at the tail": "row=>if (own < end) rows=>rows",
-    "swapped sign": "row=>slope = residual >=>slope = -residual >",
-    "row of another lane": "row=>in_warp - lane + u)=>in_warp - lane + (u + 1) % ROWS)",
-    "last column forgotten": "any=>column < d; column += WARP)=>column < d - 1; column += WARP)",
-    "one entry too many": "csr=>entry < indptr[row + 1]=>entry <= indptr[row + 1]",
+    "no barrier before the sum of the warps": Plant("row", f"{BARRIER}        for (int c", "\n        for (int c"),
+    "no barrier before the next chunk": Plant(
+        "row", f"{BARRIER}    }}\n}}\n\n// ---- any", "\n    }\n}\n\n// ---- any"
+    ),
+    "no barrier before the columns": Plant("any", f"{BARRIER}            for (int c", "\n            for (int c"),
+    "no barrier after the columns": Plant("any", f"{BARRIER}        }}\n        if (l", "\n        }\n        if (l"),
+    "no barrier in the fold": Plant("fold", f"{BARRIER}    if (part", "\n    if (part"),
+    "no guard at the tail": Plant("row", "if (own < end) rows", "rows"),
+    "swapped sign": Plant("row", "slope = residual >", "slope = -residual >"),
+    "row of another lane": Plant("row", "in_warp - lane + u)", "in_warp - lane + (u + 1) % ROWS)"),
+    "last column forgotten": Plant("any", "column < d; column += WARP)", "column < d - 1; column += WARP)"),
+    "one entry too many": Plant("csr", "entry < indptr[row + 1]", "entry <= indptr[row + 1]"),
 }
 #: Those that only a sanitizer sees.
 READS_PAST_THE_END = {
-    "targets": "row=>targets[row], parameter=>targets[row + 1], parameter",
-    "rows": "row=>if (row < end && column < d)=>if (column < d)",
-    "shared memory": "row=>sums[warp * width + d + 1] = total=>sums[ROW_WARPS * width + warp] = total",
+    "targets": Plant("row", "targets[row], parameter", "targets[row + 1], parameter"),
+    "rows": Plant("row", "if (row < end && column < d)", "if (column < d)"),
+    "shared memory": Plant("row", "sums[warp * width + d + 1] = total", "sums[ROW_WARPS * width + warp] = total"),
 }
 
 
-def ends(folder: Path, plants: dict[str, str], *flags: str, **environment: str) -> dict[str, str]:
+def ends(folder: Path, plants: dict[str, Plant], *flags: str, **environment: str) -> dict[str, str]:
     """Return how the cases ended without a bug, and with each."""
     completed = subprocess.run(
         [sys.executable, str(Path(__file__).parent / "cuda_cases.py"), str(folder), *flags],
-        input=json.dumps([(name, *plant.split("=>")) for name, plant in plants.items()]),
+        input=json.dumps([(name, *plant) for name, plant in plants.items()]),
         capture_output=True,
         text=True,
         check=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import subprocess
 import sys
@@ -21,8 +22,8 @@ NOT_INSTALLED = (
     '(or "steepest[cuda12]" for a CUDA 12 driver), or use backend="rust".'
 )
 NO_DRIVER = (
-    'backend="cupy" was requested but no usable CUDA GPU was found: cudaErrorInsufficientDriver: CUDA driver version is '
-    "insufficient for CUDA runtime version (CuPy {}, driver: none). "
+    'backend="cupy" was requested but no usable CUDA GPU was found: cudaErrorInsufficientDriver: CUDA driver version '
+    "is insufficient for CUDA runtime version (CuPy {}, driver: none). "
     'Use backend="rust", or run where nvidia-smi lists a GPU.'
 )
 needs_cupy = pytest.mark.skipif(importlib.util.find_spec("cupy") is None, reason="CuPy is not installed")
@@ -50,8 +51,7 @@ def test_without_cupy_it_is_listed(monkeypatch: pytest.MonkeyPatch, capsys: pyte
 
 @needs_cupy
 def test_with_cupy_and_no_gpu() -> None:
-    import cupy
-
+    cupy = importlib.import_module("cupy")
     if cupy.is_available():
         pytest.skip("there is a GPU here")
     assert message(st.descend, X, Y) == NO_DRIVER.format(cupy.__version__)
@@ -76,7 +76,7 @@ def test_with_a_driver_and_no_gpu(gpu: FakeCupy) -> None:
 
 
 def test_with_a_cupy_that_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(name: str) -> Any:
+    def fail(_: str) -> Any:
         raise ImportError("libcudart.so.12: cannot open shared object file", name="cupy_backends.cuda")
 
     monkeypatch.setattr("steepest.backends.cupy.import_module", fail)
@@ -85,23 +85,24 @@ def test_with_a_cupy_that_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) ->
     assert RUST.capitalize() in said
 
 
+LibraryError = type("DynamicLibNotFoundError", (RuntimeError,), {})
+CANNOT_COMPILE = "CuPy found a GPU but cannot compile kernels:"
 #: What CuPy raises where something is missing, and what is said then.
-MISSING = {
+MISSING: dict[str, tuple[Exception, list[str]]] = {
     "compiler": (
-        type("DynamicLibNotFoundError", (RuntimeError,), {})(
-            'Failure finding "libnvrtc.so.13": no such file\nsearched: …'
-        ),
-        'CuPy found a GPU but cannot compile kernels: Failure finding "libnvrtc.so.13": no such file. Install: '
-        'pip install "nvidia-cuda-nvrtc" "nvidia-cuda-runtime"',
+        LibraryError('Failure finding "libnvrtc.so.13": no such file\nsearched: …'),
+        [CANNOT_COMPILE, 'Failure finding "libnvrtc.so.13": no such file. Install: pip install "nvidia-cuda-nvrtc" '],
     ),
     "headers": (
         RuntimeError("Failed to find CUDA headers. Please install …"),
-        "CuPy found a GPU but cannot compile kernels: Failed to find CUDA headers. Please install …. Install: pip install",
+        [CANNOT_COMPILE, 'Please install …. Install: pip install "nvidia-cuda-nvrtc" "nvidia-cuda-runtime" '],
     ),
     "cuBLAS": (
         ImportError("libcublas.so.13: cannot open shared object file"),
-        "CuPy found a GPU but no cuBLAS for matrix products: libcublas.so.13: cannot open shared object file. "
-        'Install: pip install "nvidia-cublas"',
+        [
+            "CuPy found a GPU but no cuBLAS for matrix products: libcublas.so.13: ",
+            'Install: pip install "nvidia-cublas" ',
+        ],
     ),
 }
 
@@ -116,7 +117,8 @@ def test_without_a_library_of_cuda(gpu: FakeCupy, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(gpu, "RawModule", fail)
     kernels.compiled.cache_clear()
     said = message(st.descend, X, Y, strategy="stream")
-    assert said.startswith(expected)
+    assert all(part in said for part in expected)
+    assert said.startswith(expected[0])
     assert said.endswith(f"{RUST}.")
 
 
@@ -152,7 +154,7 @@ def test_auto_on_the_gpu_without_cupy_says_so(monkeypatch: pytest.MonkeyPatch) -
 def test_import_does_not_import_cupy() -> None:
     code = (
         "import sys, steepest as st; st.descend([[0.0], [1.0]], [1.0, 2.0], n_steps=2); "
-        "import steepest.backends.device, steepest.backends.kernels, steepest.backends.cupy; print('cupy' in sys.modules)"
+        "import steepest.backends.device, steepest.backends.cupy; print('cupy' in sys.modules)"
     )
     completed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert completed.stdout == "False\n"
@@ -166,13 +168,10 @@ def test_cupy_has_what_is_used_of_it(gpu: FakeCupy) -> None:
         real = importlib.import_module("cupy")
     finally:
         sys.modules["cupy"] = saved
-    for options in ({"loss": "log_loss"}, {"loss": "poisson"}, {"loss": "huber"}, {"loss": "squared_hinge"}):
-        for classes in (2, 3) if options["loss"] == "log_loss" else (2,):
-            y = np.arange(30) % classes
-            for method in ("gd", "nesterov", "adam", "sgd", "lbfgs", "newton"):
-                st.descend(
-                    np.sin(np.arange(90.0)).reshape(30, 3), y, n_steps=2, method=method, backend="cupy", **options
-                )
+    X = np.sin(np.arange(90.0)).reshape(30, 3)
+    for loss, classes in (("log_loss", 2), ("log_loss", 3), ("poisson", 2), ("huber", 2), ("squared_hinge", 2)):
+        for method in ("gd", "nesterov", "adam", "sgd", "lbfgs", "newton"):
+            st.descend(X, np.arange(30) % classes, loss=loss, n_steps=2, method=method, backend="cupy")
     missing = {name for name in gpu.used if not hasattr(real, name)}
     assert gpu.used
     assert not missing

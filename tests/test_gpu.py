@@ -1,4 +1,4 @@
-"""What every backend promises, of the one on a GPU: on an imaginary one everywhere, on a real one where there is one."""
+"""What every backend promises, of the one on a GPU: on an imaginary one everywhere, on a real one if there is one."""
 
 from __future__ import annotations
 
@@ -113,10 +113,10 @@ def test_closed_form(backend: str, problem: LeastSquares) -> None:
     condition = float(singular_values[0] / singular_values[-1])
     slack = tolerance(np.float64, sum(X.shape), condition**2) * (1 + float(np.abs(y).max()))
     options: dict[str, Any] = {"fit_intercept": False, "backend": backend}
-    for more in ({"strategy": "gram"}, {"strategy": "stream"}):
+    for strategy in ("gram", "stream"):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", st.ConvergenceWarning)
-            fit = st.descend(X, y, method="newton", n_steps=5, **more, **options)
+            fit = st.descend(X, y, method="newton", n_steps=5, strategy=strategy, **options)
         assert np.abs(fit.coef - expected).max() <= slack
 
 

@@ -60,8 +60,8 @@ def refuse_gpu(backend: str, **arrays: Any) -> dict[str, Any]:
     for name, array in arrays.items():
         if array is not None and is_on_gpu(array):
             raise InputError(
-                f"{name}: it is in the memory of a GPU, and backend={backend!r} reads main memory; pass backend='cupy', "
-                f"or bring it over: {name}.get() for CuPy, {name}.cpu() for PyTorch"
+                f"{name}: it is in the memory of a GPU, and backend={backend!r} reads main memory; "
+                f"pass backend='cupy', or bring it over: {name}.get() for CuPy, {name}.cpu() for PyTorch"
             )
     return arrays
 

@@ -117,7 +117,7 @@ class CupyBackend(ArrayBackend):
             return super().minimise(problem, validation, plan, start, state, callback)
 
     def adopt(self, **arrays: Any) -> dict[str, Any]:
-        """Return X on the GPU as an array of CuPy, in place, and what rows have beside it in main memory, to be checked.
+        """Return X on the GPU as an array of CuPy, in place, and what rows have beside it in main memory for checks.
 
         Raises
         ------
@@ -178,11 +178,11 @@ class CupyBackend(ArrayBackend):
         canonical = design.to_scipy().copy()
         canonical.sum_duplicates()
         rows = Csr(canonical.data, canonical.indices, canonical.indptr, design.shape)
-        parts = (
-            tuple(self._sent(part) for part in (matrix.data, matrix.indices, matrix.indptr))
+        by_rows, by_columns = (
+            (self._sent(matrix.data), self._sent(matrix.indices), self._sent(matrix.indptr))
             for matrix in (rows, transposed(rows))
         )
-        return CsrMatrix(self.xp, *parts, canonical.indptr)
+        return CsrMatrix(self.xp, by_rows, by_columns, canonical.indptr)
 
     def _sent(self, array: NDArray[Any]) -> Any:
         """Return an array of main memory on the GPU, through pinned memory where it is large."""
@@ -218,8 +218,8 @@ class CupyBackend(ArrayBackend):
             free, _ = xp.cuda.runtime.memGetInfo()
             needed = _bytes(problem.design)
             raise BackendUnavailableError(
-                f'backend="cupy" ran out of memory: X takes {needed / 1e9:.2f} GB of the GPU and {free / 1e9:.2f} GB are '
-                'free. Pass X as float32, fewer rows, or use backend="rust".'
+                f'backend="cupy" ran out of memory: X takes {needed / 1e9:.2f} GB of the GPU and {free / 1e9:.2f} GB '
+                'are free. Pass X as float32, fewer rows, or use backend="rust".'
             ) from error
         except Exception as error:
             message = str(error).partition("\n")[0]

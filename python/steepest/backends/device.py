@@ -98,7 +98,7 @@ def parts(design: Any) -> Iterator[tuple[slice, Any]]:
 
 
 class DeviceLeastSquares(LeastSquares):
-    """F for squared errors from moments that a GPU took; what then remains is small, and done where it is fast: here."""
+    """F for squared errors from moments that a GPU took; what then remains is small, and done in main memory."""
 
     def __init__(self, problem: Problem, xp: Any, place: Callable[[Problem], Any]) -> None:
         self.device, self.place = xp, place
@@ -183,7 +183,7 @@ def transposed(matrix: Csr) -> Csr:
     """Return a matrix by columns, which is its transpose by rows, in main memory."""
     by_columns = matrix.to_scipy().T.tocsr()
     by_columns.sort_indices()
-    indices: tuple[NDArray[Any], ...] = tuple(
+    indices, indptr = (
         part.astype(matrix.indices.dtype, copy=False) for part in (by_columns.indices, by_columns.indptr)
     )
-    return Csr(by_columns.data, *indices, (matrix.shape[1], matrix.shape[0]))
+    return Csr(by_columns.data, indices, indptr, (matrix.shape[1], matrix.shape[0]))

@@ -135,8 +135,9 @@ class FusedPass:
         aligned = X.flags.c_contiguous and X.data.ptr % VECTOR_BYTES == 0
         self.chunks = -(-self.n // CHUNK_ROWS)
         self.grid = (min(self.chunks, multiprocessors * BLOCKS_PER_MULTIPROCESSOR),)
+        self.strides: tuple[Any, ...] = ()
         if layout is not None and aligned:
-            self.line, self.block, self.strides = row_pass(formula, storage, layout), (ROW_THREADS,), ()
+            self.line, self.block = row_pass(formula, storage, layout), (ROW_THREADS,)
             self.shared = ROW_THREADS // WARP * (self.d + 2) * number.itemsize
         else:
             self.line, self.block = any_pass(formula, storage), (ANY_THREADS,)

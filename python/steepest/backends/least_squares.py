@@ -92,9 +92,9 @@ class LeastSquares(ArrayObjective):
         self.condition = largest / least if least > d * self.rounding.precision else math.inf
         right = products / scale[:, None]
         if COARSE_CONDITION < self.condition < math.inf:
-            solution = by_rows(scale, l2)
+            solution: NDArray[Any] = by_rows(scale, l2)
         else:
-            solution = np.linalg.lstsq(scaled, right, rcond=d * self.rounding.precision)[0]
+            solution, *_ = np.linalg.lstsq(scaled, right, rcond=d * self.rounding.precision)
         return np.asarray(solution / scale[:, None])
 
     def _column_moments(self) -> tuple[Any, Any]:
