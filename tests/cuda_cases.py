@@ -81,6 +81,19 @@ FEW = {
 STORED: dict[str, Any] = {"bfloat16": ml_dtypes.bfloat16}
 
 
+def kernels_of(cases: Sequence[Case]) -> list[str]:
+    """Return the lines of the kernels that cases need."""
+    made = {kernels.fold("float32"), kernels.fold("float64")}
+    for case in cases:
+        formula = kernels.FORMULAS[sample_of(case)[0].problem().loss.kernel]
+        layout = kernels.layout_of(case.d, case.storage) if case.layout == "rows" else None
+        if layout is None:
+            made.add(kernels.any_pass(formula, case.storage))
+        else:
+            made.add(kernels.row_pass(formula, case.storage, layout))
+    return sorted(made)
+
+
 def laid_out(values: NDArray[Any], layout: str) -> NDArray[Any]:
     """Return the same numbers, elsewhere: only as much memory as they need, so that a sanitizer sees its end."""
     n, d = values.shape
@@ -215,10 +228,12 @@ def hold(kernel: str) -> None:
     """Run what there is for a kernel, or for all; an error where it does not hold."""
     folder, *flags = sys.argv[1:]
     fake = FakeCupy(Path(folder), ("-O1", *flags))
-    for name, cases in FEW.items():
-        for case in cases[-1:] if flags else cases:
-            if kernel in {name, "all"}:
-                check(fake, case, SCHEDULES[::3])
+    wanted = [cases[-1:] if flags else cases for name, cases in FEW.items() if kernel in {name, "all"}]
+    fake.bundle = kernels_of([case for cases in wanted for case in cases])
+    fake.bundle += [kernels.csr_product("float32", "int32", out) for out in ("float32", "float64") if kernel == "all"]
+    for cases in wanted:
+        for case in cases:
+            check(fake, case, SCHEDULES[::3])
     if kernel in {"fold", "all"}:
         check_sums(fake, 20, 35, SCHEDULES[::3])
     if kernel in {"csr", "all"}:

@@ -25,7 +25,9 @@ pytestmark = needs_compiler
 
 @pytest.fixture(scope="module")
 def fake(shim_folder: Path) -> FakeCupy:
-    return FakeCupy(shim_folder)
+    fake = FakeCupy(shim_folder)
+    fake.bundle = cuda_cases.kernels_of(CASES)
+    return fake
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.kind}-{case.storage}-{case.n}x{case.d}-{case.layout}")
@@ -155,7 +157,9 @@ def sanitized(shim_folder: Path) -> dict[str, str]:
     if sanitizer() is None:
         pytest.skip("g++ has no libasan here")
     environment = {"LD_PRELOAD": str(sanitizer()), "ASAN_OPTIONS": "detect_leaks=0"}
-    return ends(shim_folder, READS_PAST_THE_END, "-fsanitize=address", "-g", **environment)
+    folder = shim_folder / "sanitized"
+    folder.mkdir()
+    return ends(folder, READS_PAST_THE_END, "-fsanitize=address", **environment)
 
 
 def test_no_kernel_leaves_its_arrays(sanitized: dict[str, str]) -> None:

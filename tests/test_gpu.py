@@ -93,7 +93,7 @@ def test_steps(backend: str, sample: Sample) -> None:
 
 
 @settings(max_examples=3)
-@given(samples("binary", max_rows=10))
+@given(hst.sampled_from(["mse", "huber", "squared_hinge"]).flatmap(lambda kind: samples(kind, max_rows=6)))
 def test_preconditioning(backend: str, sample: Sample) -> None:
     preconditioning_changes_no_optimum(backend, sample)
 
