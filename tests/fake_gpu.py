@@ -11,6 +11,7 @@ import hashlib
 import operator
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -228,6 +229,17 @@ class _Runtime(SimpleNamespace):
         return {**properties, "totalGlobalMem": 8 << 30}
 
 
+class _Event:
+    def __init__(self, **_: Any) -> None:
+        self.seconds = 0.0
+
+    def record(self, _: Any = None) -> None:
+        self.seconds = time.perf_counter()
+
+    def synchronize(self) -> None:
+        pass
+
+
 class FakeCupy(ModuleType):
     """The module, as far as the package uses it."""
 
@@ -247,14 +259,14 @@ class FakeCupy(ModuleType):
         """Bytes of the largest array that was made on the GPU."""
         self.used: set[str] = set()
         self.launches: list[str] = []
-        event = SimpleNamespace(record=lambda _=None: None, synchronize=lambda: None)
         stream = SimpleNamespace(synchronize=lambda: None)
         memory = SimpleNamespace(OutOfMemoryError=type("OutOfMemoryError", (MemoryError,), {}))
         self.cuda = SimpleNamespace(
             runtime=_Runtime(),
             memory=memory,
             Stream=lambda **_: stream,
-            Event=lambda **_: event,
+            Event=_Event,
+            get_elapsed_time=lambda start, end: 1e3 * (end.seconds - start.seconds),
             alloc_pinned_memory=bytearray,
         )
 

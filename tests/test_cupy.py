@@ -6,6 +6,7 @@ import warnings
 from dataclasses import replace
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 import scipy.sparse
@@ -271,6 +272,24 @@ def test_x_on_the_gpu_is_used_in_place(gpu: FakeCupy, dtype: Any, kind: str) -> 
     assert other.coef.get().tobytes() == fit.coef.get().tobytes()
 
 
+@pytest.mark.parametrize("kind", ["mse", "binary", "softmax"])
+@pytest.mark.parametrize("storage", [np.float16, ml_dtypes.bfloat16], ids=str)
+def test_x_may_be_stored_in_half(gpu: FakeCupy, kind: str, storage: Any) -> None:
+    """The same numbers in single precision have the same fit, by every method that reads rows in its own way."""
+    sample = example(kind, n=300)
+    half = sample.X.astype(storage)
+    y = Array(sample.y.astype(np.float32))
+    options: dict[str, Any] = {"loss": sample.loss, "n_steps": 4, "alpha": 0.1, "strategy": "stream"}
+    for method in ({"method": "nesterov", "precondition": True}, {"method": "sgd"}, {"method": "newton"}):
+        fit, expected = (st.descend(Array(X), y, **options, **method) for X in (half, half.astype(np.float32)))
+        assert fit.coef.dtype == np.float32
+        assert np.abs(fit.coef.get() - expected.coef.get()).max() <= tolerance(np.float32, 3000)
+    if kind == "mse":
+        fit, expected = (st.descend(Array(X), y, strategy="gram") for X in (half, half.astype(np.float32)))
+        assert np.abs(fit.coef.get() - expected.coef.get()).max() <= tolerance(np.float32, 300)
+    assert gpu.launches or kind == "softmax"
+
+
 def test_what_comes_after_a_fit_on_the_gpu(gpu: FakeCupy) -> None:
     """Going on, looking, validating: all of it where X is."""
     sample = example("binary", n=200)
@@ -321,7 +340,9 @@ def test_arrays_in_two_places_are_refused(gpu: FakeCupy) -> None:
         st.descend(X, Array(y), backend="cupy")
     with pytest.raises(st.InputError, match=r"eval_set: y: X is on a GPU"):
         st.descend(Array(X), Array(y), eval_set=(Array(X), y))
-    with pytest.raises(st.InputError, match=r"X: expected float32 or float64 on a GPU, .*; got int64"):
+    with pytest.raises(
+        st.InputError, match=r"X: expected float32, float64, float16 or bfloat16 on a GPU, .*; got int64"
+    ):
         st.descend(Array(np.eye(3, dtype=np.int64)), Array(y))
     assert not gpu.launches
 

@@ -126,7 +126,7 @@ def descend(
         What computes. Never replaced by another one silently. ``"auto"`` is ``"cupy"`` where X is on a GPU, or where
         one should pay for the way there (`steepest.choice`), else ``"rust"``. An X on a GPU, of CuPy, PyTorch or JAX,
         is used in place, and coefficients come back there; y, weights and offset, which must be there too, are checked
-        in main memory.
+        in main memory. There X may also be float16 or bfloat16: it is read as it is and computed in float32.
     strategy : {"auto", "stream", "gram"}
         How the loss is evaluated: ``"stream"`` reads X once a step; ``"gram"``, for ``"mse"``, reads it once or twice
         in all, for its sufficient statistics in float64, and every step then costs as if there were n_features rows.

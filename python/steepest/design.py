@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SCAN_ROWS = 1 << 16
+#: Types that X may be stored in on a GPU, of half the bytes of the type that they are computed in.
+HALVES = ("float16", "bfloat16")
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,13 +85,18 @@ def _as_gpu_design(array: Any) -> Any:
         array = array[:, None]
     if array.ndim != 2:  # noqa: PLR2004
         raise InputError(f"X: expected shape (n_samples, n_features); got {array.shape}")
-    if array.dtype not in {np.dtype(np.float32), np.dtype(np.float64)}:
+    if str(array.dtype) not in {"float32", "float64", *HALVES}:
         raise InputError(
-            f"X: expected float32 or float64 on a GPU, where it is not converted; got {array.dtype}; "
+            f"X: expected float32, float64, float16 or bfloat16 on a GPU, where it is not converted; got {array.dtype}; "
             "X.astype('float32') makes a copy"
         )
     _check_shape(array)
     return array
+
+
+def computed_in(design: NDArray[Any] | Csr) -> np.dtype[Any]:
+    """Return the type that a design matrix is computed in: its own, or float32 where it is stored in half of one."""
+    return np.dtype(np.float32) if str(design.dtype) in HALVES else design.dtype
 
 
 def _check_shape(design: Any) -> None:

@@ -11,7 +11,7 @@ from steepest.backends.kernels import FORMULAS, CsrMatrix, FusedPass
 from steepest.backends.least_squares import LeastSquares
 from steepest.backends.objective import ArrayObjective
 from steepest.backends.spectrum import largest_eigenvalue
-from steepest.design import Csr
+from steepest.design import HALVES, Csr
 from steepest.losses import Mse
 from steepest.validation import to_host
 
@@ -76,7 +76,14 @@ class DeviceObjective(ArrayObjective):
         return blocks(self.n_samples, self.n_samples if whole else rows_of(BLOCK_BYTES, self.n_features))
 
     def _parts(self) -> Iterator[tuple[slice, Any]]:
-        return parts(self.design)
+        for rows, part in parts(self.design):
+            yield rows, self.xp.astype(part, self.dtype, copy=False)
+
+    def _rows(self, array: Any, rows: Any) -> Any:
+        part = super()._rows(array, rows)
+        # What is stored in half is computed in single precision; the fused pass does it by itself.
+        halved = array is self.design and str(part.dtype) in HALVES
+        return self.xp.astype(part, self.dtype) if halved else part
 
 
 def rows_of(size: int, n_features: int) -> int:

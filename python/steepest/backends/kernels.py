@@ -186,7 +186,7 @@ class CsrMatrix:
     ) -> None:
         """Put together data, indices and pointers, each entry once, with the pointers of rows in main memory too."""
         self.xp, self.by_rows, self.by_columns, self.starts = xp, by_rows, by_columns, starts
-        self.shape = (len(starts) - 1, len(by_columns[2]) - 1)
+        self.shape, self.dtype = (len(starts) - 1, len(by_columns[2]) - 1), by_rows[0].dtype
 
     def __getitem__(self, index: Any) -> CsrMatrix:
         rows = index[0] if isinstance(index, tuple) else index

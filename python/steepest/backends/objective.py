@@ -46,7 +46,7 @@ class ArrayObjective:
         self.fit_intercept = problem.fit_intercept
         self.n_coef, self.n_parameters = problem.n_coef, problem.n_parameters
         self.n_samples, self.n_features = problem.design.shape
-        self.dtype = xp.float32 if problem.design.dtype == np.float32 else xp.float64
+        self.dtype = xp.float32 if problem.dtype == np.float32 else xp.float64
         self.design = self._placed(problem)
         self.targets = xp.asarray(problem.targets)
         self.offset = None if problem.offset is None else xp.asarray(problem.offset)
@@ -87,7 +87,7 @@ class ArrayObjective:
             total = 0.0
             for rows in self._blocks():
                 weights = self._weights_of(self.weights, rows)
-                center = center + xp.astype(weights @ self.design[rows, :], xp.float64)
+                center = center + xp.astype(weights @ self._rows(self.design, rows), xp.float64)
                 total += float(xp.sum(xp.astype(weights, xp.float64)))
             center = center / total
         return center, self._squares(self.weights, center) / self.total_weight
@@ -372,7 +372,7 @@ class ArrayObjective:
     def _parts(self) -> Iterator[tuple[slice, Any]]:
         """Yield rows and what X has there, for squares."""
         for rows in self._blocks():
-            yield rows, self.design[rows, :]
+            yield rows, self._rows(self.design, rows)
 
     def _blocks(self) -> Iterator[slice]:
         for start in range(0, self.n_samples, BLOCK_ROWS):
