@@ -83,7 +83,7 @@ class Bench:
     def rows(self, n_bytes: int) -> int:
         """Return how many rows of so many bytes are measured."""
         free, _ = self.xp.cuda.runtime.memGetInfo()
-        return max(1000, min(self.most_rows, int(min(MOST_BYTES, MOST_SHARE * free) // n_bytes)))
+        return max(100, min(self.most_rows, int(min(MOST_BYTES, MOST_SHARE * free) // n_bytes)))
 
     def matrix(self, n: int, d: int, storage: str) -> Any:
         """Return numbers between −1 and 1, made on the GPU block by block: nothing as large is needed beside them."""

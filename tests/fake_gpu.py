@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from steepest.backends import kernels
+
 SHIM = Path(__file__).parent / "cuda"
 COMPILER = shutil.which("g++")
 needs_compiler = pytest.mark.skipif(COMPILER is None, reason="g++ is not installed")
@@ -259,7 +261,7 @@ class FakeCupy(ModuleType):
         """Bytes of the largest array that was made on the GPU."""
         self.used: set[str] = set()
         self.launches: list[str] = []
-        stream = SimpleNamespace(synchronize=lambda: None)
+        stream = SimpleNamespace(synchronize=lambda: None, wait_event=lambda _: None)
         memory = SimpleNamespace(OutOfMemoryError=type("OutOfMemoryError", (MemoryError,), {}))
         self.cuda = SimpleNamespace(
             runtime=_Runtime(),
@@ -269,6 +271,9 @@ class FakeCupy(ModuleType):
             get_elapsed_time=lambda start, end: 1e3 * (end.seconds - start.seconds),
             alloc_pinned_memory=bytearray,
         )
+
+    def from_dlpack(self, given: Any) -> Array:
+        return Array(np.asarray(given.memory))
 
     def asarray(self, given: Any, dtype: Any = None) -> Array:
         if isinstance(given, Array):
@@ -316,6 +321,15 @@ class FakeCupy(ModuleType):
         return call
 
 
+def usual_kernels() -> list[str]:
+    """Return the lines of the kernels that most tests of the backend need."""
+    made = [kernels.fold(storage) for storage in ("float32", "float64")]
+    for formula in kernels.FORMULAS.values():
+        for storage in ("float32", "float64"):
+            made += [kernels.any_pass(formula, storage), kernels.row_pass(formula, storage, kernels.Layout(1, 1, 1))]
+    return made
+
+
 @pytest.fixture(scope="session")
 def shim_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where libraries of the shim are kept for the session."""
@@ -328,6 +342,7 @@ def gpu(shim_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCupy
     if COMPILER is None:
         pytest.skip("g++ is not installed: kernels cannot be compiled for the CPU")
     fake = FakeCupy(shim_folder)
+    fake.bundle = usual_kernels()
     monkeypatch.setitem(__import__("sys").modules, "cupy", fake)
     Reads.count, Reads.trapped = 0, False
     yield fake

@@ -21,6 +21,7 @@ from steepest.backends import device, get_backend, loop
 from steepest.backends.array import ArrayBackend
 from steepest.choice import worth_a_gpu
 from steepest.problem import Plan, make_problem
+from steepest.tables import is_on_gpu
 from strategies import KINDS, example, samples
 from test_portability import CASES, PLANS, plan_of, problem
 from tolerance import tolerance
@@ -31,7 +32,7 @@ BLIND: dict[str, dict[str, Any]] = {
     "momentum": {"method": "momentum", "learning_rate": st.Exponential(0.01)},
     "nesterov": {"method": "nesterov", "learning_rate": st.Cosine(0.01, n_steps=500)},
     "adam": {"method": "adam"},
-    "sgd": {"method": "sgd", "batch_size": 16, "learning_rate": 0.01},
+    "sgd": {"method": "sgd", "batch_size": 5, "learning_rate": 0.01},
 }
 
 
@@ -39,6 +40,11 @@ BLIND: dict[str, dict[str, Any]] = {
 def _no_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """How many steps are made before a look must not depend on how busy this machine is."""
     monkeypatch.setattr(loop, "MOST_SECONDS_AHEAD", np.inf)
+
+
+def host(array: Any) -> Any:
+    """Return what came back on the GPU."""
+    return array.get()
 
 
 def assert_close(gpu_fit: st.Fit, fit: st.Fit, n: int) -> None:
@@ -150,7 +156,7 @@ def test_gradient_is_the_reference_s(data: hst.DataObject) -> None:
 
 
 @pytest.mark.parametrize("name", PLANS)
-@pytest.mark.parametrize("most_ahead", [2, 7, 32])
+@pytest.mark.parametrize("most_ahead", [3, 32])
 def test_looking_late_changes_nothing(name: str, most_ahead: int) -> None:
     """Not a bit of the parameters, the history, and what is remembered, wherever and however the descent ends."""
     posed, held_out = problem("binary", np.float64), problem("binary", np.float64, alpha=0.0, sample_weight=None)
@@ -190,11 +196,11 @@ def test_looking_late_finds_divergence_where_it_began() -> None:
     assert ends[0].n_steps == ends[1].n_steps < 60
 
 
-@pytest.mark.parametrize("kind", ["mse", "binary", "softmax"])
+@pytest.mark.parametrize("kind", ["binary", "softmax"])
 @pytest.mark.parametrize("name", BLIND)
 def test_a_look_is_all_that_the_host_reads(gpu: FakeCupy, kind: str, name: str) -> None:
     """1 + 2 + … + 16 + 32 steps are six looks; 64 steps more are two, one reading each."""
-    sample = example(kind, n=64)
+    sample = example(kind, n=20)
     counts = {}
     for steps in (62, 126):
         Reads.count = 0
@@ -251,10 +257,56 @@ class Foreign:
         return dict(self.memory.__array_interface__)
 
 
+class ForeignDlpack:
+    """An array of a library that has arrays in both memories, all of them with the interface of CUDA."""
+
+    def __init__(self, memory: Any, device: int) -> None:
+        self.memory, self.device = memory, device
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        raise TypeError("this one is not on a GPU, or of a type that the interface does not know")
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self.device, 0
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self.memory.__dlpack__(**options)
+
+
+class ForeignSparse:
+    """A sparse matrix of CuPy."""
+
+    def __init__(self, matrix: Any) -> None:
+        self.matrix, self.data = matrix, Array(matrix.data)
+
+    def tocsr(self) -> Any:
+        return self
+
+    def get(self) -> Any:
+        return self.matrix
+
+
+def test_where_an_array_is(gpu: FakeCupy) -> None:
+    values = np.eye(4)
+    on_gpu, managed, here = (ForeignDlpack(values, device) for device in (2, 13, 1))
+    assert is_on_gpu(on_gpu)
+    assert is_on_gpu(managed)
+    assert not any(map(is_on_gpu, (here, values, [1.0], None, scipy.sparse.eye_array(3).tocsr())))
+    fit = st.descend(on_gpu, ForeignDlpack(np.arange(4.0), 2), n_steps=3, learning_rate=0.1)  # type: ignore[arg-type]
+    assert fit.backend == "cupy"
+    assert st.descend(here, np.arange(4.0), n_steps=3).backend == "rust"  # type: ignore[arg-type]
+    sparse = scipy.sparse.csr_array(values)
+    found = st.descend(ForeignSparse(sparse), Array(np.arange(4.0)), n_steps=3, learning_rate=0.1)  # type: ignore[arg-type]
+    assert isinstance(found.coef, Array)
+    assert np.abs(host(found.coef) - host(fit.coef)).max() <= tolerance(np.float64, 8)
+    assert gpu.launches
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("kind", ["c", "fortran", "strided"])
 def test_x_on_the_gpu_is_used_in_place(gpu: FakeCupy, dtype: Any, kind: str) -> None:
-    sample = example("mse", n=2000)
+    sample = example("mse", n=600)
     values = np.asarray(sample.X, dtype, order="F" if kind == "fortran" else "C")
     values = np.repeat(values, 2, axis=1)[:, ::2] if kind == "strided" else values
     values.flags.writeable = False
@@ -265,14 +317,14 @@ def test_x_on_the_gpu_is_used_in_place(gpu: FakeCupy, dtype: Any, kind: str) -> 
     assert isinstance(fit.intercept, Array)
     assert fit.coef.dtype == dtype
     # Nothing as large as a column of X was made on the way.
-    assert gpu.largest < 2000 * values.itemsize
+    assert gpu.largest < 600 * values.itemsize
     expected = st.descend(values, sample.y, n_steps=5, learning_rate=0.001, backend="numpy", strategy="stream")
-    assert np.abs(fit.coef.get() - expected.coef).max() <= tolerance(dtype, 4000)
+    assert np.abs(host(fit.coef) - expected.coef).max() <= tolerance(dtype, 4000)
     other = st.descend(Foreign(values), Foreign(y.values), n_steps=5, learning_rate=0.001, strategy="stream")
-    assert other.coef.get().tobytes() == fit.coef.get().tobytes()
+    assert host(other.coef).tobytes() == host(fit.coef).tobytes()
 
 
-@pytest.mark.parametrize("kind", ["mse", "binary", "softmax"])
+@pytest.mark.parametrize("kind", ["mse", "softmax"])
 @pytest.mark.parametrize("storage", [np.float16, ml_dtypes.bfloat16], ids=str)
 def test_x_may_be_stored_in_half(gpu: FakeCupy, kind: str, storage: Any) -> None:
     """The same numbers in single precision have the same fit, by every method that reads rows in its own way."""
@@ -283,10 +335,10 @@ def test_x_may_be_stored_in_half(gpu: FakeCupy, kind: str, storage: Any) -> None
     for method in ({"method": "nesterov", "precondition": True}, {"method": "sgd"}, {"method": "newton"}):
         fit, expected = (st.descend(Array(X), y, **options, **method) for X in (half, half.astype(np.float32)))
         assert fit.coef.dtype == np.float32
-        assert np.abs(fit.coef.get() - expected.coef.get()).max() <= tolerance(np.float32, 3000)
+        assert np.abs(host(fit.coef) - host(expected.coef)).max() <= tolerance(np.float32, 3000)
     if kind == "mse":
         fit, expected = (st.descend(Array(X), y, strategy="gram") for X in (half, half.astype(np.float32)))
-        assert np.abs(fit.coef.get() - expected.coef.get()).max() <= tolerance(np.float32, 300)
+        assert np.abs(host(fit.coef) - host(expected.coef)).max() <= tolerance(np.float32, 300)
     assert gpu.launches or kind == "softmax"
 
 

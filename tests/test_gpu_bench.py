@@ -11,6 +11,7 @@ import pytest
 
 import steepest as st
 from fake_gpu import FakeCupy
+from steepest.backends import kernels
 
 SCRIPT = Path(__file__).parent.parent / "benches" / "gpu.py"
 
@@ -22,7 +23,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Any:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    monkeypatch.setattr(sys, "argv", [str(SCRIPT), "--rows", "1e3"])
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), "--rows", "100"])
     return module
 
 
@@ -41,7 +42,11 @@ def test_every_part_prints_its_table(
 ) -> None:
     """With little data, few repetitions, and few steps: a CPU plays the GPU."""
     monkeypatch.setattr(bench, "READ", f'#include "cuda_shim.hpp"\n{bench.READ}EXPORT(kernel)\n')
-    monkeypatch.setattr(bench, "SHAPES", [(8, "float32"), (3, "float16")])
+    monkeypatch.setattr(bench, "SHAPES", [(128, "float32"), (3, "float16")])
+    layout = kernels.layout_of(128, "float32")
+    assert layout is not None
+    gpu.bundle = [kernels.row_pass(formula, "float32", layout) for formula in kernels.FORMULAS.values()]
+    gpu.bundle += [kernels.any_pass("LogLoss", "float16"), kernels.fold("float32"), kernels.fold("float64")]
     seconds, descend = bench.Bench.seconds, st.descend
     monkeypatch.setattr(bench.Bench, "seconds", lambda self, function: seconds(self, function, 1))
     monkeypatch.setattr(st, "descend", lambda X, y, **options: descend(X, y, **{**options, "n_steps": 2}))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from steepest.errors import InputError, MissingPackageError
-from steepest.tables import as_matrix
+from steepest.tables import as_matrix, is_on_gpu
 from steepest.validation import as_numbers, cell, to_host
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def as_design(X: Any) -> tuple[NDArray[Any] | Csr, list[str] | None]:
 
     Contiguous by rows or columns, or sparse; one dimension is one feature.
     """
-    if hasattr(X, "__cuda_array_interface__"):
+    if is_on_gpu(X):
         return _as_gpu_design(X), None
     X, names = as_matrix("X", X)
     if hasattr(X, "tocsr"):
@@ -87,8 +87,8 @@ def _as_gpu_design(array: Any) -> Any:
         raise InputError(f"X: expected shape (n_samples, n_features); got {array.shape}")
     if str(array.dtype) not in {"float32", "float64", *HALVES}:
         raise InputError(
-            f"X: expected float32, float64, float16 or bfloat16 on a GPU, where it is not converted; got {array.dtype}; "
-            "X.astype('float32') makes a copy"
+            f"X: expected float32, float64, float16 or bfloat16 on a GPU, where it is not converted; "
+            f"got {array.dtype}; X.astype('float32') makes a copy"
         )
     _check_shape(array)
     return array

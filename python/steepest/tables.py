@@ -46,13 +46,15 @@ GPU_MEMORY = (2, 13)
 
 def is_on_gpu(given: Any) -> bool:
     """Return whether `given` is an array in the memory of a CUDA GPU; nothing is imported to find out."""
-    if hasattr(type(given), "__cuda_array_interface__"):
-        # PyTorch has the attribute on its class for all tensors, and an error for those of main memory.
-        return getattr(given, "is_cuda", True)
-    try:
-        return int(given.__dlpack_device__()[0]) in GPU_MEMORY
-    except (AttributeError, BufferError, RuntimeError, TypeError, ValueError):
-        return False
+    if hasattr(given, "tocsr"):
+        return is_on_gpu(getattr(given, "data", None))
+    if hasattr(type(given), "__dlpack_device__"):
+        # Libraries with arrays in both memories have the interface of CUDA on all of them.
+        try:
+            return int(given.__dlpack_device__()[0]) in GPU_MEMORY
+        except (BufferError, RuntimeError, TypeError, ValueError):
+            return False
+    return hasattr(type(given), "__cuda_array_interface__")
 
 
 def refuse_gpu(backend: str, **arrays: Any) -> dict[str, Any]:

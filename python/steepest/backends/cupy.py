@@ -143,9 +143,13 @@ class CupyBackend(ArrayBackend):
 
     def _adopted(self, array: Any, *, in_place: bool) -> Any:
         xp = self.xp
+        if hasattr(array, "tocsr"):
+            # It is needed by rows and by columns, which are made in main memory.
+            return array.get()
         if not isinstance(array, xp.ndarray):
-            speaks = hasattr(array, "__cuda_array_interface__")
-            array = xp.asarray(array) if speaks else xp.from_dlpack(array)
+            # DLPack knows bfloat16, and on whose stream the array is written.
+            speaks = hasattr(type(array), "__dlpack__")
+            array = xp.from_dlpack(array) if speaks else xp.asarray(array)
         return array if in_place else array.get()
 
     def give_back(self, array: NDArray[Any], like: Any) -> Any:
@@ -192,7 +196,10 @@ class CupyBackend(ArrayBackend):
         flat = array.ravel(order="K")
         there = xp.empty(flat.shape, dtype=flat.dtype)
         length = PINNED_BYTES // flat.itemsize
-        stream = xp.cuda.Stream(non_blocking=True)
+        stream, ready = xp.cuda.Stream(non_blocking=True), xp.cuda.Event(disable_timing=True)
+        # The memory may be what a kernel that is still to run on the current stream reads.
+        ready.record()
+        stream.wait_event(ready)
         pinned = [np.frombuffer(xp.cuda.alloc_pinned_memory(PINNED_BYTES), flat.dtype, length) for _ in range(2)]
         sent = [xp.cuda.Event(disable_timing=True) for _ in pinned]
         for number, start in enumerate(range(0, len(flat), length)):

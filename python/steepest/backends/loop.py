@@ -251,10 +251,12 @@ class Way:
 
     def read(self, marks: list[Mark]) -> list[list[float]]:
         """Return loss, gradient norm and validation loss of each point, all in one reading."""
-        xp = self.objective.xp
-        numbers = [number for mark in marks for number in (mark.here.loss, mark.norm, mark.validation_loss)]
-        table = to_host(xp.stack([xp.asarray(number, dtype=xp.float64) for number in numbers]))
-        rows: list[list[float]] = table.reshape(len(marks), -1).tolist()
+        xp, columns = self.objective.xp, 2 if self.validation is None else 3
+        numbers = [number for mark in marks for number in (mark.here.loss, mark.norm, mark.validation_loss)[:columns]]
+        table = np.full((len(marks), 3), np.nan)
+        read = to_host(xp.stack([xp.asarray(number, dtype=xp.float64) for number in numbers]))
+        table[:, :columns] = read.reshape(len(marks), columns)
+        rows: list[list[float]] = table.tolist()
         return rows
 
 

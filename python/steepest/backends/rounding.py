@@ -16,7 +16,8 @@ class Rounding:
 
     def __init__(self, problem: Problem, xp: Any, precision: float) -> None:
         self.xp, self.precision = xp, precision
-        self.target_scale = _target_scale(problem)
+        self.squares, steepest, self.sizes = _target_scale(problem)
+        self.steepest = xp.asarray(steepest, dtype=xp.float64)
 
     def __call__(self, value: Any) -> Any:
         """Return by how much rounding alone may change a value of about this size.
@@ -25,10 +26,9 @@ class Rounding:
         √(ℓ · mean y²) for losses of residuals; where probabilities or counts are subtracted, their size.
         """
         xp = self.xp
-        squares, steepest, sizes = self.target_scale
         size = xp.abs(xp.asarray(value, dtype=xp.float64))
-        of_scores = xp.minimum(xp.sqrt(size * squares), xp.asarray(steepest, dtype=xp.float64))
-        return self.precision * (64 * size + 4 * of_scores + 4 * sizes)
+        of_scores = xp.minimum(xp.sqrt(size * self.squares), self.steepest)
+        return self.precision * (64 * size + 4 * of_scores + 4 * self.sizes)
 
 
 def _target_scale(problem: Problem) -> tuple[float, float, float]:
