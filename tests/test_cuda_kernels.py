@@ -16,9 +16,12 @@ import pytest
 
 import cuda_cases
 from cuda_cases import CASES, Case, check, check_sparse, check_sums
-from fake_gpu import COMPILER, FakeCupy, needs_compiler
+from fake_gpu import COMPILER, Array, FakeCupy, needs_compiler, usual_kernels
+from samples import Sample
 from steepest.backends import kernels
-from steepest.backends.kernels import FORMULAS, STORAGES, Layout, layout_of
+from steepest.backends.kernels import FORMULAS, STORAGES, FusedPass, Layout, layout_of
+from strategies import KINDS
+from tolerance import tolerance
 
 pytestmark = needs_compiler
 
@@ -26,7 +29,7 @@ pytestmark = needs_compiler
 @pytest.fixture(scope="module")
 def fake(shim_folder: Path) -> FakeCupy:
     fake = FakeCupy(shim_folder)
-    fake.bundle = cuda_cases.kernels_of(CASES)
+    fake.bundle = sorted({*cuda_cases.kernels_of(CASES), *usual_kernels()})
     return fake
 
 
@@ -44,6 +47,28 @@ def test_cases_are_of_every_loss_storage_and_kernel() -> None:
     layouts = {layout_of(case.d, case.storage) for case in CASES if case.layout == "rows"}
     assert {layout.lanes for layout in layouts if layout} >= {1, 2, 4, 8, 16, 32}
     assert {layout.vectors for layout in layouts if layout} == {1, 2, 4, 8}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", ["mse", "binary", "huber", "poisson", "squared_hinge"])
+def test_point_functions_are_the_portable_formulas(fake: FakeCupy, kind: str, dtype: Any) -> None:
+    """Row by row, at both zeros, where formulas change, far out, and among numbers that are hardly any."""
+    largest = 60 if kind == "poisson" else 1e4
+    scores = [0.0, -0.0, 1.0, -1.0, 0.5, 1.5, -3.0, 17.0, -17.0, largest, -1e4, 1e-30, -1e-30]
+    scores += [float(np.finfo(dtype).smallest_subnormal)]
+    y, zeros = np.array([0.0, 1.0]), np.zeros(1)
+    loss = Sample(KINDS[kind].loss, np.zeros((2, 1)), y, zeros, 0.0, n_classes=KINDS[kind].n_classes).problem().loss
+    for target in [-1.0, 1.0] if kind == "squared_hinge" else [0.0, 1.0]:
+        targets, z = np.full(len(scores), target, dtype), np.array(scores, dtype)
+        with np.errstate(all="ignore"):
+            values, slopes = loss.value_and_residual(np, targets, z)
+        for row in range(len(scores)):
+            fused = FusedPass(fake, loss, Array(np.ones((1, 1), dtype)), (Array(targets[:1]), None, None), 1)
+            slope, intercept_slope, value = fused(Array(np.array([z[row], 0.0]))).values
+            assert slope == intercept_slope
+            for found, expected in ((value, values[row]), (slope, slopes[row])):
+                slack = tolerance(dtype, 4) * max(abs(expected), abs(target), abs(z[row]) if kind == "poisson" else 0)
+                assert abs(found - expected) <= slack + float(np.finfo(dtype).tiny), (target, z[row])
 
 
 @pytest.mark.parametrize(("n_parts", "width"), [(1, 3), (255, 32), (257, 34), (70_000, 2)])
