@@ -7,6 +7,8 @@ import os
 import pytest
 from hypothesis import settings
 
+from fake_gpu import gpu, shim_folder
+
 # Set before anything imports pyplot: the tests run where there is no display.
 os.environ["MPLBACKEND"] = "Agg"
 
@@ -23,3 +25,6 @@ def backend(request: pytest.FixtureRequest) -> str:
     """Both backends that run everywhere."""
     name: str = request.param
     return name
+
+
+__all__ = ["gpu", "shim_folder"]

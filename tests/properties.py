@@ -323,8 +323,8 @@ def accelerated_certificate(backend: str, problem: LeastSquares, method: Any = "
         assert float(np.mean((X @ x - y) ** 2)) - lowest <= bound + slack
 
 
-def backends_agree(kind: str, method: Any, **options: Any) -> None:
-    """Both backends make the same first steps."""
+def backends_agree(kind: str, method: Any, names: tuple[str, str] = ("rust", "numpy"), **options: Any) -> None:
+    """Two backends make the same first steps."""
     sample = example(kind)
     arguments: dict[str, Any] = {
         "loss": sample.loss,
@@ -341,7 +341,7 @@ def backends_agree(kind: str, method: Any, **options: Any) -> None:
     with warnings.catch_warnings():
         # A few mini-batches may lift the loss.
         warnings.simplefilter("ignore", st.ConvergenceWarning)
-        core, portable = (st.descend(sample.X, sample.y, backend=name, **arguments) for name in ("rust", "numpy"))
+        core, portable = (st.descend(sample.X, sample.y, backend=name, **arguments) for name in names)
     slack = tolerance(np.float64, 1000) * (1 + float(np.abs(core.coef).max()))
     assert np.abs(core.coef - portable.coef).max() <= slack
     assert np.abs(core.intercept - portable.intercept).max() <= slack

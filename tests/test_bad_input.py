@@ -712,5 +712,5 @@ def test_every_error_of_the_package_has_its_base() -> None:
 
 @pytest.mark.parametrize(("function", "options"), [(st.descend, {}), (st.loss_and_gradient, {"coef": [0, 0]})])
 def test_backend_that_cannot_run_says_what_to_do(function: Any, options: dict[str, Any]) -> None:
-    with pytest.raises(st.BackendUnavailableError, match="backend='rust'"):
+    with pytest.raises(st.BackendUnavailableError, match='backend="rust"'):
         function(X, Y, backend="cupy", **options)

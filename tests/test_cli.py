@@ -158,7 +158,7 @@ WRONG = [
     (["--target", "price", "--drop", "siz"], 1, "drop: there is no column 'siz'; did you mean 'size'?"),
     (["--target", "price", "--drop", "price"], 1, "'price' is the target"),
     (["--target", "price", "--drop", "size", "--drop", "colour"], 1, "at least one column to predict from"),
-    (["--target", "price", "--backend", "cupy"], 1, "backend 'cupy'"),
+    (["--target", "price", "--backend", "cupy"], 1, 'backend="cupy"'),
     (["--target", "price", "--backend", "gpu"], 2, "'gpu' is not one of"),
     (["--target", "price", "--loss", "mze"], 1, "loss: expected one of"),
     (["--target", "colour", "--loss", "mse"], 1, "loss mse expects numbers; 'colour' is String"),

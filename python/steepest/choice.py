@@ -12,7 +12,7 @@ from steepest.validation import known
 
 if TYPE_CHECKING:
     from steepest.methods import Method
-    from steepest.problem import Problem
+    from steepest.problem import Plan, Problem
 
 STRATEGIES = ("auto", "stream", "gram")
 #: Bytes a second that a machine of a few cores reads from memory, and these cores. Not those that are there: the
@@ -20,6 +20,8 @@ STRATEGIES = ("auto", "stream", "gram")
 READ_RATE, THREADS = 2e10, 4
 #: Multiplications and additions a second of one thread: in a matrix product, and along the indices of a sparse row.
 DENSE_RATE, SPARSE_RATE = 1e10, 1.5e9
+#: Of a GPU: seconds until it is ready, bytes a second that reach it, and that it reads of its own memory.
+GPU_START, GPU_SEND_RATE, GPU_READ_RATE = 1.0, 1e10, 2e12
 #: Steps to a relative gap of 1e-6, with preconditioning. The problems of `benches/cases.py` took 4 to 7 and 7 to 135.
 NEWTON_STEPS, LBFGS_STEPS = 6, 30
 #: Steps of a first-order method with all rows.
@@ -122,6 +124,25 @@ def choose_strategy(problem: Problem, method: Method, given: str) -> str:
     steps = LBFGS_STEPS if method.name == "lbfgs" else FIRST_ORDER_STEPS
     gram = _gram_seconds(problem) + 2 * _pass_seconds(problem) + steps * 2 * problem.loss.width * d * d / DENSE_RATE
     return "gram" if gram < steps * _pass_seconds(problem) else "stream"
+
+
+def worth_a_gpu(problem: Problem, plan: Plan) -> bool:
+    """Return whether a GPU should take less than half the time, X brought there included.
+
+    Seconds of the cores as above, for as many passes as the method should need and `n_steps` allows; of a GPU a start,
+    the way of X there at 1e10 bytes a second, and passes at 2e12, half of what an H100 reads.
+    """
+    design, method = problem.design, plan.method
+    if isinstance(design, Csr) and getattr(method, "batch_size", None) is not None:
+        return False
+    usual = {"lbfgs": LBFGS_STEPS, "newton": 2 * NEWTON_STEPS}.get(method.name, plan.n_steps)
+    passes, size = min(plan.n_steps, usual), _entries(problem) * design.dtype.itemsize
+    here = passes * _pass_seconds(problem)
+    if plan.strategy == "gram":
+        here, passes = _gram_seconds(problem) + 2 * _pass_seconds(problem), 3
+    elif method.name == "newton":
+        here = _newton_seconds(problem)
+    return GPU_START + size / GPU_SEND_RATE + passes * size / GPU_READ_RATE < here / 2
 
 
 def _readable(seconds: float) -> str:

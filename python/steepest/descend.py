@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steepest.backends import get_backend, thread_count
+from steepest.backends import get_backend, nearest, thread_count
 from steepest.design import check_finite
 from steepest.errors import InputError
 from steepest.outcome import check_outcome, warn_caller
@@ -124,7 +124,10 @@ def descend(
     random_state : int ≥ 0
         Seed of the mini-batches and of `validation_fraction`.
     backend : {"auto", "rust", "numpy", "cupy"}
-        What computes. Never replaced by another one silently.
+        What computes. Never replaced by another one silently. ``"auto"`` is ``"cupy"`` where X is on a GPU, or where
+        one should pay for the way there (`steepest.choice`), else ``"rust"``. An X on a GPU, of CuPy, PyTorch or JAX,
+        is used in place, and coefficients come back there; y, weights and offset, which must be there too, are checked
+        in main memory. There X may also be float16 or bfloat16: it is read as it is and computed in float32.
     strategy : {"auto", "stream", "gram"}
         How the loss is evaluated: ``"stream"`` reads X once a step; ``"gram"``, for ``"mse"``, reads it once or twice
         in all, for its sufficient statistics in float64, and every step then costs as if there were n_features rows.
@@ -197,7 +200,7 @@ def run(setup: Setup, callback: Callback | None = None, warn: Warn = warn_caller
 
 def _fit(setup: Setup, solution: Solution, seconds: float) -> Fit:
     problem = setup.problem
-    coef, intercept = problem.unflatten(solution.parameters)
+    coef, intercept = setup.model(solution.parameters)
     return Fit(
         coef=coef,
         intercept=intercept,
@@ -271,27 +274,28 @@ def loss_and_gradient(
     >>> st.loss_and_gradient([[1.0], [2.0]], [1.0, 1.0], coef=[1.0])
     (0.5, array([2.]), 1.0)
     """
-    engine = get_backend(backend)
+    engine = get_backend(nearest(backend, X))
+    data = engine.adopt(X=X, y=y, sample_weight=sample_weight, offset=offset)
     problem = make_problem(
-        X,
-        y,
+        data["X"],
+        data["y"],
         loss=loss,
         alpha=alpha,
         l1_ratio=l1_ratio,
         fit_intercept=True,
-        sample_weight=sample_weight,
-        offset=offset,
+        sample_weight=data["sample_weight"],
+        offset=data["offset"],
         classes=classes,
     )
     parameters = problem.flatten(coef, intercept)
     value, gradient = engine.value_and_gradient(problem, parameters, thread_count(n_threads))
     if not (np.isfinite(value) and np.isfinite(gradient).all()):
         check_finite(problem.design, problem.feature_names)
-    coef_gradient = gradient[: problem.n_coef].reshape(problem.coef_shape)
+    coef_gradient = engine.give_back(gradient[: problem.n_coef].reshape(problem.coef_shape), X)
     intercept_gradient = gradient[problem.n_coef :]
     if problem.loss.width == 1:
         return value, coef_gradient, float(intercept_gradient[0])
-    return value, coef_gradient, intercept_gradient
+    return value, coef_gradient, engine.give_back(intercept_gradient, X)
 
 
 def iterate(X: ArrayLike, y: ArrayLike, *, n_steps: int = 1000, **options: Any) -> Iterator[Step]:
@@ -347,7 +351,7 @@ def _steps(setup: Setup) -> Iterator[Step]:
     while True:
         if solution.status == "diverged":
             check_outcome(setup.engine, setup.problem, setup.plan, solution, warn_caller)
-        coef, intercept = setup.problem.unflatten(solution.parameters)
+        coef, intercept = setup.model(solution.parameters)
         yield Step(step, solution.loss, solution.gradient_norm, size, coef, intercept)
         if step == n_steps:
             return

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from steepest.errors import InputError, MissingPackageError
-from steepest.tables import as_matrix
-from steepest.validation import as_numbers, cell
+from steepest.tables import as_matrix, is_on_gpu
+from steepest.validation import as_numbers, cell, to_host
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SCAN_ROWS = 1 << 16
+#: Types that X may be stored in on a GPU, of half the bytes of the type that they are computed in.
+HALVES = ("float16", "bfloat16")
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +61,8 @@ def as_design(X: Any) -> tuple[NDArray[Any] | Csr, list[str] | None]:
 
     Contiguous by rows or columns, or sparse; one dimension is one feature.
     """
+    if is_on_gpu(X):
+        return _as_gpu_design(X), None
     X, names = as_matrix("X", X)
     if hasattr(X, "tocsr"):
         csr = _as_csr(X.tocsr())
@@ -73,6 +77,26 @@ def as_design(X: Any) -> tuple[NDArray[Any] | Csr, list[str] | None]:
     if array.flags.c_contiguous or array.flags.f_contiguous:
         return array, names
     return np.ascontiguousarray(array), names
+
+
+def _as_gpu_design(array: Any) -> Any:
+    """Return an array of CuPy, which is used in place whatever its strides."""
+    if array.ndim == 1:
+        array = array[:, None]
+    if array.ndim != 2:  # noqa: PLR2004
+        raise InputError(f"X: expected shape (n_samples, n_features); got {array.shape}")
+    if str(array.dtype) not in {"float32", "float64", *HALVES}:
+        raise InputError(
+            f"X: expected float32, float64, float16 or bfloat16 on a GPU, where it is not converted; "
+            f"got {array.dtype}; X.astype('float32') makes a copy"
+        )
+    _check_shape(array)
+    return array
+
+
+def computed_in(design: NDArray[Any] | Csr) -> np.dtype[Any]:
+    """Return the type that a design matrix is computed in: its own, or float32 where it is stored in half of one."""
+    return np.dtype(np.float32) if str(design.dtype) in HALVES else design.dtype
 
 
 def _check_shape(design: Any) -> None:
@@ -100,7 +124,10 @@ def _as_csr(matrix: Any) -> Csr:
 
 def take_rows(design: NDArray[Any] | Csr, rows: Any) -> NDArray[Any] | Csr:
     """Return some of the rows of a design matrix, copied."""
-    return design.take(rows) if isinstance(design, Csr) else np.ascontiguousarray(design[rows])
+    if isinstance(design, Csr):
+        return design.take(rows)
+    part = design[rows]
+    return np.ascontiguousarray(part) if isinstance(part, np.ndarray) else part
 
 
 def check_finite(design: NDArray[Any] | Csr, names: list[str] | None = None) -> None:
@@ -113,10 +140,11 @@ def check_finite(design: NDArray[Any] | Csr, names: list[str] | None = None) -> 
             _not_finite((row, int(design.indices[entry])), design.data[entry], names)
         return
     for start in range(0, len(design), SCAN_ROWS):
-        finite = np.isfinite(design[start : start + SCAN_ROWS])
+        rows = to_host(design[start : start + SCAN_ROWS])
+        finite = np.isfinite(rows)
         if not finite.all():
             row, column = (int(i) for i in np.argwhere(~finite)[0])
-            _not_finite((start + row, column), design[start + row, column], names)
+            _not_finite((start + row, column), rows[row, column], names)
 
 
 def _not_finite(place: tuple[int, int], value: Any, names: list[str] | None) -> None:

@@ -188,8 +188,10 @@ class Nesterov(_Described):
 
 class _Accelerated:
     def __init__(self) -> None:
-        self.t, self.x = 1.0, None
-        self.following: tuple[float, Any] = (1.0, None)
+        # A number, or an array without dimensions: where it is computed on a GPU nobody waits for it.
+        self.t: Any = 1.0
+        self.x: Any = None
+        self.following: tuple[Any, Any] = (1.0, None)
 
     def see(self, xp: Any, gradient: Any) -> None:
         pass
@@ -197,7 +199,8 @@ class _Accelerated:
     def target(self, xp: Any, point: Any, gradient: Any, size: float, prox: Prox) -> Any:
         x = point if self.x is None else self.x
         new = prox(point - size * gradient, size)
-        t = 1.0 if float(xp.sum((point - new) * (new - x))) > 0 else self.t
+        t = xp.asarray(self.t, dtype=new.dtype)
+        t = xp.where(xp.sum((point - new) * (new - x)) > 0, xp.ones_like(t), t)
         following = 0.5 * (1.0 + (1.0 + 4.0 * t * t) ** 0.5)
         self.following = following, new
         return new + (t - 1.0) / following * (new - x)

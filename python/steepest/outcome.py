@@ -94,13 +94,13 @@ def _ill_conditioned(condition: float) -> str:
 
 def _rounding(problem: Problem, loss: float) -> float:
     """Return how far rounding alone may lift the loss: sums over a block in the type of X."""
-    return float(64 * np.finfo(problem.design.dtype).eps * abs(loss))
+    return float(64 * np.finfo(problem.dtype).eps * abs(loss))
 
 
 def _divergence(engine: Backend, problem: Problem, plan: Plan, solution: Solution) -> DivergenceError:
     sizes = solution.history["step_size"]
     step, size = solution.n_steps, float(sizes[-1]) if len(sizes) else 0.0
-    dtype = problem.design.dtype
+    dtype = problem.dtype
     if step == 0:
         return DivergenceError(
             f"the loss at the start is beyond the range of {dtype}; bring start, X and y to a smaller scale",
@@ -130,7 +130,7 @@ def _divergence(engine: Backend, problem: Problem, plan: Plan, solution: Solutio
 
 def _no_safe_step(problem: Problem, step: int, size: float) -> DivergenceError:
     return DivergenceError(
-        f"no step size is safe: the curvature of the objective is beyond the range of {problem.design.dtype}; "
+        f"no step size is safe: the curvature of the objective is beyond the range of {problem.dtype}; "
         "bring the columns of X to a scale near 1",
         step=step,
         step_size=size,

@@ -40,9 +40,9 @@ class ElasticNet:
         gradient = self.l2 * coef
         return 0.5 * xp.sum(gradient * coef), gradient
 
-    def rough_value(self, xp: Any, coef: Any) -> float:
+    def rough_value(self, xp: Any, coef: Any) -> Any:
         """Return λ₁ ‖W‖₁."""
-        return self.l1 * float(xp.sum(xp.abs(coef))) if self.l1 else 0.0
+        return self.l1 * xp.sum(xp.abs(coef)) if self.l1 else 0.0
 
     def prox(self, xp: Any, coef: Any, size: Any, scale: Any = 1.0) -> Any:
         """Return argmin_v ½ ‖v − coef‖² / size + λ₁ ‖v / scale‖₁, entry by entry; size and scale broadcast."""

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from steepest.design import Csr, as_design
+from steepest.design import Csr, as_design, computed_in
 from steepest.errors import InputError
 from steepest.losses import Loss, as_loss
 from steepest.penalties import ElasticNet
-from steepest.tables import expect_names
-from steepest.validation import as_numbers, as_table, as_vector, as_weights, flag
+from steepest.tables import expect_names, is_on_gpu
+from steepest.validation import as_numbers, as_table, as_vector, as_weights, flag, to_host
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,9 +52,13 @@ class Problem:
     """
 
     design: NDArray[Any] | Csr
-    """X, (n_samples, n_features), float32 or float64, contiguous by rows or by columns, or sparse."""
+    """X, (n_samples, n_features), float32 or float64, contiguous by rows or by columns, or sparse.
+
+    For backend "cupy" it may be an array of CuPy, which is on the GPU, in half precision too; all the rest is in main
+    memory.
+    """
     targets: NDArray[Any]
-    """(n_samples,), or (n_samples, width) by rows; dtype of X."""
+    """(n_samples,), or (n_samples, width) by rows; `dtype`."""
     sample_weight: NDArray[Any] | None
     """(n_samples,), dtype of X; None is all ones."""
     offset: NDArray[Any] | None
@@ -70,6 +74,11 @@ class Problem:
     """What the columns of X are called, if it is a frame."""
 
     @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the computation, float32 or float64."""
+        return computed_in(self.design)
+
+    @property
     def n_samples(self) -> int:
         """Number of rows."""
         return int(self.design.shape[0])
@@ -82,7 +91,7 @@ class Problem:
             step = len(design.data) // FINGERPRINT_ROWS + 1
             parts = [design.data[::step], design.indices[::step]]
         else:
-            parts = [design[rows]]
+            parts = [to_host(design[rows])]
         parts += [array[rows] for array in (self.targets, self.sample_weight, self.offset) if array is not None]
         checksum = 0
         for part in parts:
@@ -107,6 +116,7 @@ class Problem:
 
     def flatten(self, coef: Any, intercept: Any) -> NDArray[np.float64]:
         """Return coefficients and intercept as one flat vector: coef by rows, then intercept if it is fitted."""
+        coef, intercept = (to_host(part) if is_on_gpu(part) else part for part in (coef, intercept))
         coef = np.atleast_1d(as_numbers("coef", coef)).astype(np.float64)
         if coef.shape != self.coef_shape:
             raise InputError(f"coef: expected shape {self.coef_shape}; got {coef.shape}")
@@ -126,7 +136,7 @@ class Problem:
 
     def unflatten(self, parameters: NDArray[np.float64]) -> tuple[NDArray[Any], Any]:
         """Return coef (`coef_shape`) and intercept (float, or (width,)), in the dtype of X."""
-        dtype = self.design.dtype
+        dtype = self.dtype
         coef = parameters[: self.n_coef].reshape(self.coef_shape).astype(dtype)
         intercept = parameters[self.n_coef :].astype(dtype)
         if self.loss.width == 1:
@@ -202,7 +212,7 @@ def make_problem(
     """Check the user's arguments, one by one, and put them together. X is not copied if a backend can read it."""
     chosen = as_loss(loss)
     design, names = as_design(X)
-    n, dtype = design.shape[0], design.dtype
+    n, dtype = design.shape[0], computed_in(design)
     if y is None:
         raise InputError("y: expected targets; got None")
     prepared, targets, labels = chosen.prepare(y, n, dtype, classes)
@@ -233,7 +243,7 @@ def make_validation(problem: Problem, eval_set: Any) -> Problem:
         raise InputError(f"eval_set: expected a pair (X, y); got {type(eval_set).__name__}")
     try:
         given, names = as_design(eval_set[0])
-        design = _cast(given, problem.design.dtype)
+        design = _cast(given, problem.dtype)
         prepared, targets, _ = problem.loss.prepare(eval_set[1], design.shape[0], design.dtype, problem.classes)
     except InputError as error:
         raise InputError(f"eval_set: {error}") from None

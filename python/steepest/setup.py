@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steepest.backends import get_backend, thread_count
-from steepest.choice import STRATEGIES, choose_method, choose_strategy
+from steepest.backends import get_backend, gpu_backend, nearest, thread_count
+from steepest.choice import STRATEGIES, choose_method, choose_strategy, worth_a_gpu
 from steepest.design import check_finite, take_rows
 from steepest.errors import InputError
 from steepest.methods import as_method, check_penalty, matching_step_size
@@ -35,6 +35,13 @@ class Setup:
     start: NDArray[np.float64]
     state: State
     reason: str
+    place: Any
+    """The user's X, where the solution goes."""
+
+    def model(self, parameters: NDArray[np.float64]) -> tuple[Any, Any]:
+        """Return coefficients and intercept where the user's X is."""
+        coef, intercept = (self.engine.give_back(part, self.place) for part in self.problem.unflatten(parameters))
+        return coef, intercept
 
     @property
     def recipe(self) -> Recipe:
@@ -85,18 +92,19 @@ def set_up(
     feature_names: list[str] | None = None,
 ) -> Setup:
     """Check everything that `descend` takes, and put it together; `feature_names` where X has lost them."""
-    engine = get_backend(backend)
+    engine, place = get_backend(nearest(backend, X)), X
+    data = engine.adopt(X=X, y=y, sample_weight=sample_weight, offset=offset)
     known("strategy", strategy, STRATEGIES)
     automatic = isinstance(method, str) and method == "auto"
     problem = make_problem(
-        X,
-        y,
+        data["X"],
+        data["y"],
         loss=loss,
         alpha=alpha,
         l1_ratio=l1_ratio,
         fit_intercept=fit_intercept,
-        sample_weight=sample_weight,
-        offset=offset,
+        sample_weight=data["sample_weight"],
+        offset=data["offset"],
         classes=classes,
         precondition=automatic if _is_auto(precondition) else _flag_or_auto("precondition", precondition),
     )
@@ -104,7 +112,7 @@ def set_up(
         problem = replace(problem, feature_names=feature_names)
     threads = thread_count(n_threads)
     seed = integer("random_state", random_state, least=0)
-    problem, validation = _validation(problem, eval_set, validation_fraction, seed)
+    problem, validation = _validation(problem, _adopted(engine, eval_set), validation_fraction, seed)
     reason = "it was asked for"
     if automatic:
         method, reason = choose_method(problem, batch_size)
@@ -122,9 +130,20 @@ def set_up(
         patience=integer("patience", patience, least=1),
         seed=seed,
     )
-    setup = Setup(engine, problem, validation, plan, np.empty(0), {}, reason)
+    if backend == "auto" and engine.name != "cupy" and worth_a_gpu(problem, plan):
+        engine = gpu_backend() or engine
+    setup = Setup(engine, problem, validation, plan, np.empty(0), {}, reason, place)
     origin, state = _begin(setup, start)
     return replace(setup, start=origin, state=state)
+
+
+def _adopted(engine: Backend, eval_set: Any) -> Any:
+    if not isinstance(eval_set, (tuple, list)) or len(eval_set) != 2:  # noqa: PLR2004
+        return eval_set
+    try:
+        return tuple(engine.adopt(X=eval_set[0], y=eval_set[1]).values())
+    except InputError as error:
+        raise InputError(f"eval_set: {error}") from None
 
 
 def _flag_or_auto(name: str, given: object) -> bool:

@@ -21,12 +21,15 @@ if TYPE_CHECKING:
 
 
 class Point(NamedTuple):
-    """A point with the smooth part's value and gradient there, and the objective, rough part included."""
+    """A point with the smooth part's value and gradient there, and the objective, rough part included.
+
+    Value and loss are arrays without dimensions: to decide by one is to wait for it where it is computed on a GPU.
+    """
 
     parameters: Any
-    value: float
+    value: Any
     gradient: Any
-    loss: float
+    loss: Any
 
 
 class Trial(NamedTuple):
@@ -35,8 +38,8 @@ class Trial(NamedTuple):
     here: Point
     there: Point
     size: float
-    rounding: float
-    """By how much rounding alone may lift a value."""
+    rounding: Callable[[], Any]
+    """By how much rounding alone may lift a value: computed by the rules that ask."""
 
 
 class Rule(Protocol):
@@ -228,8 +231,8 @@ class _Backtracking:
         if size == 0:
             return False
         way = there.parameters - here.parameters
-        bound = here.value + float(xp.sum(way * here.gradient)) + float(xp.sum(way * way)) / (2 * size)
-        accepted = there.value <= bound + rounding
+        bound = here.value + xp.sum(way * here.gradient) + xp.sum(way * way) / (2 * size)
+        accepted = bool(there.value <= bound + rounding())
         if accepted:
             self.size = size
         return accepted
@@ -278,7 +281,7 @@ class _ArmijoRule:
     def accepts(self, xp: Any, trial: Trial) -> bool:
         here, there, size, rounding = trial
         way = there.parameters - here.parameters
-        accepted = there.loss <= here.loss - self.armijo.share * float(xp.sum(way * way)) / size + rounding
+        accepted = bool(there.loss <= here.loss - self.armijo.share * xp.sum(way * way) / size + rounding())
         if accepted:
             self.last = size
         return accepted
@@ -319,7 +322,7 @@ class _BarzilaiBorweinRule:
 
     def propose(self, xp: Any, step: int, here: Point, curvature: Callable[[], float]) -> float:  # noqa: ARG002
         if not self.losses:
-            self.losses.append(here.loss)
+            self.losses.append(float(here.loss))
         if self.before is None:
             return _inverse(curvature())
         way, change = here.parameters - self.before[0], here.gradient - self.before[1]
@@ -329,9 +332,10 @@ class _BarzilaiBorweinRule:
     def accepts(self, xp: Any, trial: Trial) -> bool:
         here, there, size, rounding = trial
         way = there.parameters - here.parameters
-        accepted = there.loss <= max(self.losses) - self.SHARE * float(xp.sum(way * way)) / size + rounding
+        loss = float(there.loss)
+        accepted = bool(loss <= max(self.losses) - self.SHARE * xp.sum(way * way) / size + rounding())
         if accepted:
-            self.losses = [*self.losses, there.loss][-self.memory :]
+            self.losses = [*self.losses, loss][-self.memory :]
             self.before = here.parameters, here.gradient
             self.last = size
         return accepted

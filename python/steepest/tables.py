@@ -46,6 +46,34 @@ def as_frame(name: str, given: Any) -> Any:
     return given if frame is None else frame.to_native()
 
 
+#: The kinds of memory of DLPack that a GPU owns: its own, and what it shares with the host.
+GPU_MEMORY = (2, 13)
+
+
+def is_on_gpu(given: Any) -> bool:
+    """Return whether `given` is an array in the memory of a CUDA GPU; nothing is imported to find out."""
+    if hasattr(given, "tocsr"):
+        return is_on_gpu(getattr(given, "data", None))
+    if hasattr(type(given), "__dlpack_device__"):
+        # Libraries with arrays in both memories have the interface of CUDA on all of them.
+        try:
+            return int(given.__dlpack_device__()[0]) in GPU_MEMORY
+        except (BufferError, RuntimeError, TypeError, ValueError):
+            return False
+    return hasattr(type(given), "__cuda_array_interface__")
+
+
+def refuse_gpu(backend: str, **arrays: Any) -> dict[str, Any]:
+    """Return the arrays, all of them in main memory; an error that names the first that is not."""
+    for name, array in arrays.items():
+        if array is not None and is_on_gpu(array):
+            raise InputError(
+                f"{name}: it is in the memory of a GPU, and backend={backend!r} reads main memory; "
+                f"pass backend='cupy', or bring it over: {name}.get() for CuPy, {name}.cpu() for PyTorch"
+            )
+    return arrays
+
+
 def is_frame(given: Any) -> bool:
     """Return whether `given` has named columns."""
     return hasattr(given, "__arrow_c_stream__") or hasattr(given, "__dataframe__") or hasattr(given, "collect_schema")

@@ -61,6 +61,12 @@ def integer(name: str, given: object, *, least: int) -> int:
     raise InputError(f"{name}: expected an integer ≥ {least}{most}; got {reprlib.repr(given)}")
 
 
+def to_host(array: Any) -> NDArray[Any]:
+    """Return an array of any namespace in main memory, for NumPy; on a GPU this waits until it is computed."""
+    found: NDArray[Any] = array.get() if hasattr(array, "get") else np.asarray(array)
+    return found
+
+
 def flag(name: str, given: object) -> bool:
     """Return `given` if it is True or False."""
     if isinstance(given, (bool, np.bool_)):

@@ -6,9 +6,10 @@ A backend is imported when it is asked for, so that ``import steepest`` stays li
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from steepest.errors import BackendUnavailableError
+from steepest.tables import is_on_gpu
 from steepest.validation import integer, known
 
 if TYPE_CHECKING:
@@ -47,6 +48,12 @@ class Backend(Protocol):
     ) -> Solution:
         """Descend from flat parameters `start`, or go on from the `state` of a former descent of the same problem."""
 
+    def adopt(self, **arrays: Any) -> dict[str, Any]:
+        """Return the user's arrays, by name, where `make_problem` can check them; an error if one is out of reach."""
+
+    def give_back(self, array: NDArray[Any], like: Any) -> Any:
+        """Return an array of the solution where the user's array `like` is, and of its kind."""
+
 
 #: Names that can be asked for, and what each is.
 BACKENDS = {
@@ -68,10 +75,9 @@ def get_backend(name: str) -> Backend:
     """
     known("backend", name, ["auto", *BACKENDS])
     if name == "cupy":
-        raise BackendUnavailableError(
-            "backend 'cupy': this version of steepest has no GPU backend yet; "
-            "use backend='rust' (the default), or a later version"
-        )
+        from steepest.backends.cupy import CupyBackend
+
+        return CupyBackend()
     if name == "numpy":
         import numpy as np
 
@@ -81,6 +87,19 @@ def get_backend(name: str) -> Backend:
     from steepest.backends.rust import RustBackend
 
     return RustBackend()
+
+
+def gpu_backend() -> Backend | None:
+    """Return the backend on a GPU if there is one."""
+    try:
+        return get_backend("cupy")
+    except BackendUnavailableError:
+        return None
+
+
+def nearest(name: str, X: Any) -> str:
+    """Return the backend that is asked for: for ``"auto"`` the one that reads X where it is."""
+    return "cupy" if isinstance(name, str) and name == "auto" and is_on_gpu(X) else name
 
 
 def thread_count(n_threads: int | None) -> int:
@@ -108,14 +127,13 @@ def show_backends() -> None:
     >>> st.show_backends()  # doctest: +ELLIPSIS
     rust   ready: steepest core ...
     numpy  ready: NumPy ...
-    cupy   not available: ...
+    cupy   ...
     """
     for name in BACKENDS:
         try:
             backend = get_backend(name)
         except BackendUnavailableError as error:
-            reason = str(error).removeprefix(f"backend {name!r}: ")
-            print(f"{name:<6} not available: {reason}")  # noqa: T201
+            print(f"{name:<6} not available: {error}")  # noqa: T201
         else:
             threads = f", {thread_count(None)} threads" if name == "rust" else ""
             print(f"{name:<6} ready: {backend.describe()}{threads}")  # noqa: T201

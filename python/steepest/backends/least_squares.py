@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from steepest.backends.objective import ArrayObjective
+from steepest.validation import to_host
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from steepest.problem import Problem
@@ -29,17 +32,28 @@ class LeastSquares(ArrayObjective):
 
     def __init__(self, problem: Problem, xp: Any) -> None:
         super().__init__(problem, xp)
-        self.precision = float(np.finfo(np.float64).eps)
+        self.rounding.precision = float(np.finfo(np.float64).eps)
+        self.share = 2 / self.loss.width
+        self._take_moments(problem)
+
+    def _take_moments(self, problem: Problem) -> None:
+        """Set the means, the centred second moments, and value and gradient at the anchor."""
         rows, targets, roots = self._rows_in_double(problem)
         self.mean, target_mean = np.zeros(self.n_features), np.zeros(self.loss.width)
         if self.fit_intercept:
             self.mean = (roots**2) @ rows / self.total_weight
             target_mean = (roots**2) @ targets / self.total_weight
-        self.share = 2 / self.loss.width
         unit = math.sqrt(self.share / self.total_weight)
         rows, targets = (unit * roots[:, None] * (part - m) for part, m in ((rows, self.mean), (targets, target_mean)))
         self.moment = rows.T @ rows
-        coef = self._solve(rows, targets).T
+
+        def by_rows(scale: NDArray[np.float64], l2: float) -> NDArray[np.float64]:
+            # Without the squares of the normal equations.
+            tall = np.concatenate([rows / scale, np.diag(math.sqrt(l2) / scale)])
+            zeros = np.zeros((self.n_features, self.loss.width))
+            return np.asarray(np.linalg.lstsq(tall, np.concatenate([targets, zeros]))[0])
+
+        coef = self._solve(rows.T @ targets, by_rows).T
         residual = rows @ coef.T - targets
         self.anchor = coef, target_mean - coef @ self.mean
         self.anchor_value = 0.5 * float(np.sum(residual**2))
@@ -57,8 +71,13 @@ class LeastSquares(ArrayObjective):
         rows, columns = (np.where(counts, part, part - part) for part in (rows, columns))
         return rows, columns, np.sqrt(weight)
 
-    def _solve(self, rows: NDArray[np.float64], targets: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the coefficients by targets where the penalised F is least, and set `condition`."""
+    def _solve(
+        self, products: NDArray[np.float64], by_rows: Callable[[NDArray[np.float64], float], NDArray[np.float64]]
+    ) -> NDArray[np.float64]:
+        """Return the coefficients by targets where the penalised F is least, and set `condition`.
+
+        Ill-conditioned ones, in columns divided by a scale, are what `by_rows` says for that scale and λ₂.
+        """
         d, l2 = self.n_features, self.penalty.l2
         rounding = NEGLIGIBLE * np.finfo(np.float64).eps * np.abs(self.mean)
         diagonal = np.diag(self.moment)
@@ -70,14 +89,12 @@ class LeastSquares(ArrayObjective):
         scaled = (self.moment + l2 * np.eye(d)) / scale / scale[:, None]
         eigenvalues = np.linalg.eigvalsh(scaled[np.ix_(felt, felt)])
         least, largest = (float(eigenvalues[i]) if len(eigenvalues) else 1.0 for i in (0, -1))
-        self.condition = largest / least if least > d * self.precision else math.inf
-        right = (rows.T @ targets) / scale[:, None]
+        self.condition = largest / least if least > d * self.rounding.precision else math.inf
+        right = products / scale[:, None]
         if COARSE_CONDITION < self.condition < math.inf:
-            # Without the squares of the normal equations.
-            tall = np.concatenate([rows / scale, np.diag(math.sqrt(l2) / scale)])
-            solution = np.linalg.lstsq(tall, np.concatenate([targets, np.zeros((d, self.loss.width))]))[0]
+            solution: NDArray[Any] = by_rows(scale, l2)
         else:
-            solution = np.linalg.lstsq(scaled, right, rcond=d * self.precision)[0]
+            solution, *_ = np.linalg.lstsq(scaled, right, rcond=d * self.rounding.precision)
         return np.asarray(solution / scale[:, None])
 
     def _column_moments(self) -> tuple[Any, Any]:
@@ -87,7 +104,7 @@ class LeastSquares(ArrayObjective):
         if self.keeps_lines:
             self.latest = original, None
         coef, intercept = self._split(original)
-        way, across = np.asarray(coef) - self.anchor[0], np.asarray(intercept) - self.anchor[1]
+        way, across = to_host(coef) - self.anchor[0], to_host(intercept) - self.anchor[1]
         # The score of the mean row moves by this.
         shift = across + way @ self.mean if self.fit_intercept else np.zeros(self.loss.width)
         image = way @ self.moment
@@ -105,7 +122,7 @@ class LeastSquares(ArrayObjective):
         self.latest = there, None
         penalty, slope = self.penalty.value_and_gradient(self.xp, self._split(point)[0])
         gradient = self._joined(coef_gradient + slope, intercept_gradient)
-        return value + float(penalty), float(self.xp.sum(gradient * (there - here)))
+        return float(value + penalty), float(self.xp.sum(gradient * (there - here)))
 
     def minimiser(self) -> Any:
         """Return where the smooth part is least."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from steepest.step_sizes import Point
+from steepest.validation import to_host
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,11 +56,11 @@ def search(objective: ArrayObjective, here: Point, direction: Any, patience: Pat
     slope = float(xp.sum(here.gradient * direction))
     if not -math.inf < slope < 0:
         return None
-    rounding = objective.rounding(here.value)
+    value_here, rounding = float(here.value), float(objective.rounding(here.value))
 
     def judge(t: float, value: float, slope_there: float) -> str:
-        decreases = value <= here.value + DECREASE * t * slope or (
-            value <= here.value + rounding and slope_there <= (2 * DECREASE - 1) * slope
+        decreases = value <= value_here + DECREASE * t * slope or (
+            value <= value_here + rounding and slope_there <= (2 * DECREASE - 1) * slope
         )
         if not (math.isfinite(value) and math.isfinite(slope_there) and decreases):
             return "too long"
@@ -70,7 +71,7 @@ def search(objective: ArrayObjective, here: Point, direction: Any, patience: Pat
     full_slope = float(xp.sum(full.gradient * direction))
     # Where no value can tell better from worse, gradients still can.
     blind, steepness = -slope <= rounding, _norm(xp, here.gradient)
-    verdict = judge(1.0, full.value, full_slope)
+    verdict = judge(1.0, float(full.value), full_slope)
     if blind:
         patience.flattest = min(patience.flattest, steepness)
     point, t = full, 1.0
@@ -79,7 +80,7 @@ def search(objective: ArrayObjective, here: Point, direction: Any, patience: Pat
         if found is None:
             return None
         point, t = evaluate(objective, here.parameters + found * direction), found
-    better = patience.allows(_norm(xp, point.gradient)) if blind else point.value <= here.value + rounding
+    better = patience.allows(_norm(xp, point.gradient)) if blind else float(point.value) <= value_here + rounding
     return (point, t) if better else None
 
 
@@ -144,17 +145,18 @@ class LbfgsSteps:
     def _direction(self, xp: Any, gradient: Any) -> Any:
         direction, shares = -gradient, []
         for way, change, bend in reversed(self.pairs):
-            share = float(xp.sum(way * direction)) / bend
+            share = xp.sum(way * direction) / bend
             direction = direction - share * change
             shares.append(share)
         if self.pairs:
+            # All of the product stays where the arrays are: nobody waits for its numbers.
             _, change, bend = self.pairs[-1]
-            square = float(xp.sum(change * change))
-            direction = direction * (bend / square if square else 1.0)
+            square = xp.sum(change * change)
+            direction = direction * xp.where(square > 0, bend / square, xp.ones_like(square))
         else:
             direction = direction * (1 / max(1.0, _norm(xp, gradient)))
         for (way, change, bend), share in zip(self.pairs, reversed(shares), strict=True):
-            direction = direction + (share - float(xp.sum(change * direction)) / bend) * way
+            direction = direction + (share - xp.sum(change * direction) / bend) * way
         return direction
 
     def save(self) -> dict[str, Any]:
@@ -166,8 +168,8 @@ class LbfgsSteps:
         )
         return {
             **patience,
-            "moves": np.concatenate([np.asarray(way) for way, _, _ in self.pairs] or [np.empty(0)]),
-            "changes": np.concatenate([np.asarray(change) for _, change, _ in self.pairs] or [np.empty(0)]),
+            "moves": np.concatenate([to_host(way) for way, _, _ in self.pairs] or [np.empty(0)]),
+            "changes": np.concatenate([to_host(change) for _, change, _ in self.pairs] or [np.empty(0)]),
         }
 
     def load(self, state: dict[str, Any], objective: ArrayObjective) -> None:
@@ -175,7 +177,9 @@ class LbfgsSteps:
         xp, n = objective.xp, objective.n_parameters
         if "patience" in state:
             self.patience.flattest, self.patience.n_since = float(state["patience"][0]), int(state["patience"][1])
-        moves, changes = (np.reshape(state.get(name, []), (-1, n)) for name in ("moves", "changes"))
+        moves, changes = (
+            np.reshape(to_host(state[name]) if name in state else np.empty(0), (-1, n)) for name in ("moves", "changes")
+        )
         pairs = [(xp.asarray(way), xp.asarray(change)) for way, change in zip(moves, changes, strict=True)]
         self.pairs = [(way, change, float(xp.sum(way * change))) for way, change in pairs]
 
@@ -191,7 +195,7 @@ class NewtonSteps:
         hessian = objective.hessian(here.parameters)
         if not np.isfinite(np.diag(hessian)).all():
             return None
-        direction = _newton_direction(hessian, np.asarray(here.gradient), objective.precision)
+        direction = _newton_direction(hessian, to_host(here.gradient), objective.rounding.precision)
         return search(objective, here, objective.xp.asarray(direction), Patience(0))
 
     def save(self) -> dict[str, Any]:

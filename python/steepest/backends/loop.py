@@ -1,10 +1,16 @@
-"""The loop of ``src/descend.rs`` for arrays of any namespace: evaluate → finite? → stop? → record → advance."""
+"""The loop of ``src/descend.rs`` for arrays of any namespace: evaluate → finite? → stop? → record → advance.
+
+Where to read a number is to wait for it, on a GPU, several steps are made before the numbers of any are read, all at
+once. They are then looked at one by one, and what was made beyond the step that should have been the last is dropped:
+the result is that of looking after every step.
+"""
 
 from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -12,7 +18,8 @@ from steepest.backends.line_search import LbfgsSteps, NewtonSteps, evaluate
 from steepest.batches import Batches
 from steepest.methods import ADAM_RATE, Adam, Lbfgs, Newton, StochasticGradientDescent
 from steepest.problem import Callback, Plan, Solution, StepInfo
-from steepest.step_sizes import Auto, InverseScaling, Point, Trial
+from steepest.step_sizes import SCHEDULES, Auto, InverseScaling, Point, Trial
+from steepest.validation import to_host
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,16 +30,21 @@ if TYPE_CHECKING:
 MOST_HALVINGS = 100
 #: Epochs after which the step size of "auto" for mini-batches begins to fall.
 STEADY_EPOCHS = 10
+#: Seconds that several steps may take before anybody looks: Ctrl-C is answered only then.
+MOST_SECONDS_AHEAD = 0.1
 
 
 class FullBatch:
     """A method of first order with the gradient of all rows."""
 
     stride = 1
+    is_blind: bool
+    """Whether steps are made without a look at a number that they led to."""
 
     def __init__(self, plan: Plan) -> None:
         auto_adam = isinstance(plan.method, Adam) and isinstance(plan.step_size, Auto)
         self.rule = InverseScaling(ADAM_RATE, 0.5) if auto_adam else plan.step_size.rule()
+        self.is_blind = auto_adam or isinstance(plan.step_size, SCHEDULES)
         self.update = plan.method.update()  # type: ignore[attr-defined]
         self.n_made = 0
 
@@ -52,8 +64,8 @@ class FullBatch:
         self.update.see(xp, here.gradient)
         for _ in range(MOST_HALVINGS):
             there = evaluate(objective, self.update.target(xp, here.parameters, here.gradient, size, objective.prox))
-            rounding = objective.rounding(here.value) + objective.rounding(there.value)
-            if self.rule.accepts(xp, Trial(here, there, size, rounding)):
+            trial = Trial(here, there, size, partial(_rounding_between, objective, here, there))
+            if self.rule.accepts(xp, trial):
                 self.update.commit(here.parameters)
                 self.n_made += 1
                 return there, size, 1
@@ -73,8 +85,14 @@ class FullBatch:
         self.rule.load(state)
 
 
+def _rounding_between(objective: ArrayObjective, here: Point, there: Point) -> Any:
+    return objective.rounding(here.value) + objective.rounding(there.value)
+
+
 class MiniBatch:
     """A method of first order with the gradient of a few rows at a time."""
+
+    is_blind = True
 
     def __init__(self, plan: Plan, n_samples: int) -> None:
         method: Any = plan.method
@@ -130,6 +148,7 @@ class LineSearch:
     """A method that searches on lines."""
 
     stride = 1
+    is_blind = False
 
     def __init__(self, steps: LbfgsSteps | NewtonSteps) -> None:
         self.steps = steps
@@ -180,6 +199,88 @@ class Best:
         return self.n_worse
 
 
+class Mark(NamedTuple):
+    """A point on the way, whose numbers nobody has read yet."""
+
+    step: int
+    here: Point
+    norm: Any
+    validation_loss: Any
+    step_size: float = math.nan
+    """Of the step that was made from here, if one was."""
+    memory: dict[str, Any] | None = None
+    """What the method must remember to go on from here, if it has gone on."""
+
+
+class Way:
+    """The steps of a descent, several of them made before any number is read where that is safe."""
+
+    def __init__(self, objective: ArrayObjective, validation: ArrayObjective | None, plan: Plan) -> None:
+        self.objective, self.validation, self.plan = objective, validation, plan
+        self.steps = driver(plan, objective.n_samples)
+        self.step = 0
+
+    def mark(self, here: Point) -> Mark:
+        """Return what is to be known of a point."""
+        loss, held_out = math.nan, self.validation
+        if held_out is not None:
+            loss = held_out.value_and_gradient(held_out.xp.asarray(here.parameters))[0]
+        return Mark(self.step, here, self.objective.optimality(here.parameters, here.gradient), loss)
+
+    def advance(self, here: Point, size: float) -> tuple[Point, float] | None:
+        """Make a step that tries `size` first: where it leads and its size; None if it leads nowhere better."""
+        made = self.steps.advance(self.objective, here, size, self.plan.n_steps - self.step)
+        if made is None:
+            return None
+        self.step += made[2]
+        return made[:2]
+
+    def walk(self, here: Point, most: int) -> list[Mark]:
+        """Return `here` and the points after it: `most` in all, or as many as there are steps to make."""
+        marks: list[Mark] = []
+        while True:
+            mark = self.mark(here)
+            if len(marks) + 1 == most or self.step >= self.plan.n_steps:
+                return [*marks, mark]
+            memory, size = self.steps.save(), self.steps.propose(self.objective, here)
+            made = self.advance(here, size)
+            if made is None:
+                return [*marks, mark]
+            marks.append(mark._replace(step_size=made[1], memory=memory))
+            here = made[0]
+
+    def read(self, marks: list[Mark]) -> list[list[float]]:
+        """Return loss, gradient norm and validation loss of each point, all in one reading."""
+        xp, columns = self.objective.xp, 2 if self.validation is None else 3
+        numbers = [number for mark in marks for number in (mark.here.loss, mark.norm, mark.validation_loss)[:columns]]
+        table = np.full((len(marks), 3), np.nan)
+        read = to_host(xp.stack([xp.asarray(number, dtype=xp.float64) for number in numbers]))
+        table[:, :columns] = read.reshape(len(marks), columns)
+        rows: list[list[float]] = table.tolist()
+        return rows
+
+
+class Judge:
+    """Whether a point is the last, and what is known of it then."""
+
+    def __init__(self, plan: Plan, reference: float | None) -> None:
+        self.plan, self.reference = plan, reference
+        self.began = time.perf_counter()
+        self.best = Best()
+
+    def see(self, mark: Mark, numbers: list[float], *, validated: bool) -> tuple[StepInfo, str | None]:
+        """Return what is known of the next point, and the status if the descent ends there."""
+        loss, norm, validation_loss = numbers
+        info = StepInfo(mark.step, loss, norm, 0.0, time.perf_counter() - self.began)
+        self.reference = norm if self.reference is None else self.reference
+        status = _status(self.plan, info, self.reference)
+        if validated and status != "diverged":
+            info = info._replace(validation_loss=validation_loss)
+            worse = self.best.see(info, mark.here.parameters)
+            status = status or ("early_stopped" if worse >= self.plan.patience else None)
+        return info, status or _limit(self.plan, info)
+
+
 def descend(  # noqa: PLR0917
     objective: ArrayObjective,
     validation: ArrayObjective | None,
@@ -187,59 +288,80 @@ def descend(  # noqa: PLR0917
     start: NDArray[np.float64],
     state: State,
     callback: Callback | None,
+    most_ahead: int = 1,
 ) -> Solution:
-    """Minimise `objective` from `start`, in its own variables. The loss of `validation` decides when to stop early."""
-    xp, began = objective.xp, time.perf_counter()
-    steps = driver(plan, objective.n_samples)
-    steps.load({name: xp.asarray(values) for name, values in state.items()}, objective)
-    objective.keeps_lines = isinstance(steps, LineSearch)
-    reference = None
+    """Minimise `objective` from `start`, in its own variables. The loss of `validation` decides when to stop early.
+
+    Up to `most_ahead` points are computed before a number of the first is read, unless such numbers decide on a step
+    or a callback or the clock is to be asked before it.
+    """
+    xp, judge = objective.xp, Judge(plan, None)
+    way = Way(objective, validation, plan)
+    way.steps.load({name: xp.asarray(values) for name, values in state.items()}, objective)
+    objective.keeps_lines = isinstance(way.steps, LineSearch)
     if plan.tol > 0 and start.any():
         zero = evaluate(objective, xp.zeros(len(start), dtype=xp.float64))
-        reference = objective.optimality(zero.parameters, zero.gradient)
+        judge.reference = float(objective.optimality(zero.parameters, zero.gradient))
+    if callback is not None or plan.max_seconds is not None or not way.steps.is_blind:
+        most_ahead = 1
     here = evaluate(objective, xp.asarray(start))
     history: list[StepInfo] = []
-    best, step = Best(), 0
-    while True:
-        norm = objective.optimality(here.parameters, here.gradient)
-        info = StepInfo(step, here.loss, norm, 0.0, time.perf_counter() - began)
-        reference = norm if reference is None else reference
-        status = _status(plan, info, reference)
-        if validation is not None and status != "diverged":
-            info = info._replace(validation_loss=validation.value_and_gradient(here.parameters)[0])
-            worse = best.see(info, here.parameters)
-            status = status or ("early_stopped" if worse >= plan.patience else None)
-        status = status or _limit(plan, info)
+    status, ahead = None, 1
+    while status is None:
+        looked = time.perf_counter()
+        marks = way.walk(here, ahead)
+        for mark, numbers in zip(marks, way.read(marks), strict=True):
+            info, status = judge.see(mark, numbers, validated=validation is not None)
+            if status is not None or mark is marks[-1]:
+                break
+            history.append(info._replace(step_size=mark.step_size))
         if status is not None:
             break
-        info = info._replace(step_size=steps.propose(objective, here))
+        ahead = min(2 * ahead, most_ahead) if time.perf_counter() - looked < MOST_SECONDS_AHEAD else -(-ahead // 2)
+        info = info._replace(step_size=way.steps.propose(objective, mark.here))
         if callback is not None and callback(info):
             status = "stopped"
             break
-        made = steps.advance(objective, here, info.step_size, plan.n_steps - step)
+        made = way.advance(mark.here, info.step_size)
         if made is None:
             status = "stalled"
             break
         here = made[0]
         history.append(info._replace(step_size=made[1]))
-        step += made[2]
-    point, memory = here.parameters, steps.save()
-    if best.info is not None and bool(xp.any(best.parameters != point)):
+    point, memory = mark.here.parameters, way.steps.save() if mark.memory is None else mark.memory
+    return _solution(objective, judge, (info, point, memory), status, history)
+
+
+def _solution(
+    objective: ArrayObjective,
+    judge: Judge,
+    end: tuple[StepInfo, Any, dict[str, Any]],
+    status: str,
+    history: list[StepInfo],
+) -> Solution:
+    """Return where the descent ended: at the best point by the validation loss, if there is one."""
+    info, point, memory = end
+    step, best = info.step, judge.best
+    if best.info is not None and bool(objective.xp.any(best.parameters != point)):
         # What the method remembers belongs to the last point: from another one it begins afresh.
         info, point, memory = best.info, best.parameters, {}
         # What the last point reached, the best one did not.
         status = "early_stopped" if status in {"converged", "target_loss"} else status
-    remembered = {name: np.array(values, dtype=np.float64) for name, values in {**memory, "point": point}.items()}
     return Solution(
-        np.asarray(objective.to_original(point)),
+        to_host(objective.to_original(point)),
         info.loss,
         info.gradient_norm,
         info.validation_loss,
         step,
         status,
         _columns(history),
-        remembered,
+        {name: _numbers(values) for name, values in {**memory, "point": point}.items()},
     )
+
+
+def _numbers(values: Any) -> NDArray[np.float64]:
+    """Return what is remembered, an array or a list of numbers, as a copy in main memory."""
+    return np.array([to_host(value) for value in values] if isinstance(values, list) else to_host(values), np.float64)
 
 
 def _status(plan: Plan, info: StepInfo, reference: float) -> str | None:

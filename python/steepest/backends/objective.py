@@ -2,19 +2,23 @@
 
 Products run in the dtype of X within a block of rows, sums over blocks in float64, parameters are float64: as in the
 fast core. With a scaling it is a function of other variables with the same values.
+
+Values are arrays without dimensions, not floats: on a GPU a float is there only when all before it is computed. Floats
+are what is asked for once a descent: curvatures, totals.
 """
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from steepest.backends.rounding import Rounding
 from steepest.backends.spectrum import largest_eigenvalue
 from steepest.design import Csr
 from steepest.errors import InputError
 from steepest.losses import LogLoss
+from steepest.validation import to_host
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,10 +46,8 @@ class ArrayObjective:
         self.fit_intercept = problem.fit_intercept
         self.n_coef, self.n_parameters = problem.n_coef, problem.n_parameters
         self.n_samples, self.n_features = problem.design.shape
-        self.dtype = xp.float32 if problem.design.dtype == np.float32 else xp.float64
-        sparse = isinstance(problem.design, Csr)
-        self.design = problem.design.to_scipy() if isinstance(problem.design, Csr) else xp.asarray(problem.design)
-        self.gram = _sparse_gram if sparse else _dense_gram
+        self.dtype = xp.float32 if problem.dtype == np.float32 else xp.float64
+        self.design = self._placed(problem)
         self.targets = xp.asarray(problem.targets)
         self.offset = None if problem.offset is None else xp.asarray(problem.offset)
         self.weights, self.total_weight = None, float(self.n_samples)
@@ -54,21 +56,16 @@ class ArrayObjective:
             self.total_weight = float(problem.sample_weight.sum(dtype=np.float64))
         self.center = xp.zeros(self.n_features, dtype=xp.float64)
         self.scale = xp.ones(self.n_features, dtype=xp.float64)
-        self.target_scale = _target_scale(problem)
-        self.precision = float(xp.finfo(self.dtype).eps)
+        self.rounding = Rounding(problem, xp, float(xp.finfo(self.dtype).eps))
         self.condition: float | None = None
         self.keeps_lines = False
         self.latest: tuple[Any, Any] = (None, None)
         self.held: tuple[Any, Any] = (None, None)
 
-    def rounding(self, value: float) -> float:
-        """Return by how much rounding alone may change a value of about this size.
-
-        The value's own rounding, then what the rounding of scores makes of it: |∂ℓ/∂z| |z| is at most about
-        √(ℓ · mean y²) for losses of residuals; where probabilities or counts are subtracted, their size.
-        """
-        squares, steepest, sizes = self.target_scale
-        return self.precision * (64 * abs(value) + 4 * min(math.sqrt(abs(value) * squares), steepest) + 4 * sizes)
+    def _placed(self, problem: Problem) -> Any:
+        """Return X where it is computed with, which is what rows are taken of and multiplied."""
+        design = problem.design
+        return design.to_scipy() if isinstance(design, Csr) else self.xp.asarray(design)
 
     def standardise(self) -> None:
         """Become a function of variables in which columns have mean zero and, with the penalty, like curvature."""
@@ -88,15 +85,16 @@ class ArrayObjective:
         center = self.center
         if self.fit_intercept:
             total = 0.0
-            for rows, weights in self._weighted_blocks(self.weights):
-                center = center + xp.astype(weights @ self.design[rows, :], xp.float64)
+            for rows in self._blocks():
+                weights = self._weights_of(self.weights, rows)
+                center = center + xp.astype(weights @ self._rows(self.design, rows), xp.float64)
                 total += float(xp.sum(xp.astype(weights, xp.float64)))
             center = center / total
         return center, self._squares(self.weights, center) / self.total_weight
 
     def same_variables(self, other: ArrayObjective) -> None:
         """Become a function of the variables of `other`."""
-        self.center, self.scale = other.center, other.scale
+        self.center, self.scale = self.xp.asarray(other.center), self.xp.asarray(other.scale)
 
     def to_original(self, parameters: Any, width: int | None = None) -> Any:
         """Return the coefficients and intercept of X as it is: w = v / s, b = c − Σ m w."""
@@ -124,15 +122,15 @@ class ArrayObjective:
         parts = [self.xp.reshape(coef, (-1,))]
         return self.xp.concat([*parts, intercept] if self.fit_intercept else parts)
 
-    def value_and_gradient(self, parameters: Any) -> tuple[float, Any]:
+    def value_and_gradient(self, parameters: Any) -> tuple[Any, Any]:
         """Return the smooth part of F and its gradient at flat float64 `parameters`."""
         original = self.to_original(parameters)
         value, coef_gradient, intercept_gradient = self._average_loss(original)
         coef, _ = self._split(original)
         penalty, slope = self.penalty.value_and_gradient(self.xp, coef)
-        return value + float(penalty), self._pull_back(coef_gradient + slope, intercept_gradient)
+        return value + penalty, self._pull_back(coef_gradient + slope, intercept_gradient)
 
-    def _average_loss(self, original: Any) -> tuple[float, Any, Any]:
+    def _average_loss(self, original: Any) -> tuple[Any, Any, Any]:
         """Return the average loss and its gradients at parameters of X as it is."""
         losses, scores, sums = self._pass(original, self.loss.width, self._residual, self._blocks())
         if self.keeps_lines:
@@ -148,7 +146,7 @@ class ArrayObjective:
         _, slope = self.penalty.value_and_gradient(self.xp, coef)
         return self._pull_back(sums[0] / divisor + slope, sums[1] / divisor)
 
-    def rough_value(self, parameters: Any) -> float:
+    def rough_value(self, parameters: Any) -> Any:
         """Return the rest of F: λ₁ ‖W‖₁."""
         return self.penalty.rough_value(self.xp, self._split(parameters)[0] / self.scale)
 
@@ -160,15 +158,16 @@ class ArrayObjective:
         sizes = self._split(size + self.xp.zeros_like(parameters))[0]
         return self._joined(self.penalty.prox(self.xp, coef, sizes, self.scale), intercept)
 
-    def optimality(self, parameters: Any, gradient: Any) -> float:
+    def optimality(self, parameters: Any, gradient: Any) -> Any:
         """Return ‖p − prox(p − ∇f(p), 1)‖, the proximal gradient mapping; ‖∇F‖ if nothing is rough."""
+        xp = self.xp
         moved = parameters - gradient
         mapping = gradient + (moved - self.prox(moved, 1.0))
         # Scaled, because squares may leave the range of numbers.
-        largest = float(self.xp.max(self.xp.abs(mapping)))
-        if largest == 0 or not math.isfinite(largest):
-            return largest
-        return largest * math.sqrt(float(self.xp.sum((mapping / largest) ** 2)))
+        largest = xp.max(xp.abs(mapping))
+        sensible = (largest > 0) & xp.isfinite(largest)
+        unit = xp.where(sensible, largest, xp.ones_like(largest))
+        return xp.where(sensible, unit * xp.sqrt(xp.sum((mapping / unit) ** 2)), largest)
 
     def curvature(self, parameters: Any) -> float:
         """Return L such that the Hessian is at most L·I: everywhere if there is such a bound, else at `parameters`."""
@@ -213,7 +212,7 @@ class ArrayObjective:
 
         matrix = self._moment(bends, width)
         penalty = np.zeros(len(matrix))
-        penalty[: self.n_coef] = np.tile(self.penalty.l2 / np.asarray(self.scale) ** 2, width)
+        penalty[: self.n_coef] = np.tile(self.penalty.l2 / to_host(self.scale) ** 2, width)
         matrix = matrix + np.diag(penalty)
         if isinstance(self.loss, LogLoss) and width > 1:
             self._bend_shared_shifts(matrix)
@@ -241,11 +240,11 @@ class ArrayObjective:
         (from_coef, _), (to_coef, _) = self._split(here), self._split(there)
         move = to_coef - from_coef
         penalty, slope = self.penalty.value_and_gradient(xp, from_coef + t * move)
-        value = losses / self.total_weight + float(penalty)
+        value = losses / self.total_weight + penalty
         slopes = xp.sum(xp.astype(slopes * xp.reshape(way, (-1, width)), xp.float64))
-        return value, float(slopes) / self.total_weight + float(xp.sum(slope * move))
+        return float(value), float(slopes / self.total_weight + xp.sum(slope * move))
 
-    def _residual(self, rows: Any, scores: Any) -> tuple[float, Any]:
+    def _residual(self, rows: Any, scores: Any) -> tuple[Any, Any]:
         """Return Σ sᵢ ℓ(yᵢ, zᵢ) and sᵢ ∂ℓ/∂z of some rows, for scores without their offset."""
         xp, width = self.xp, self.loss.width
         flat = self._shifted(rows, self._flat(scores, width))
@@ -257,7 +256,7 @@ class ArrayObjective:
             zero = xp.zeros_like(weights)
             losses = xp.where(weights > 0, losses * weights, zero)
             slopes = xp.where(weights[:, None] > 0, slopes * weights[:, None], zero[:, None])
-        return float(xp.sum(xp.astype(losses, xp.float64))), slopes
+        return xp.sum(xp.astype(losses, xp.float64)), slopes
 
     def _rows(self, array: Any, rows: Any) -> Any:
         """Return some rows, by a slice or by their numbers."""
@@ -281,18 +280,18 @@ class ArrayObjective:
         return scores + intercept if self.fit_intercept else scores
 
     def _pass(
-        self, parameters: Any, width: int, rule: Callable[[Any, Any], tuple[float, Any]], blocks: Any
-    ) -> tuple[float, list[Any], tuple[Any, Any]]:
+        self, parameters: Any, width: int, rule: Callable[[Any, Any], tuple[Any, Any]], blocks: Any
+    ) -> tuple[Any, list[Any], tuple[Any, Any]]:
         """Return Σ values, the scores, and Σ residualᵀ X̃ over blocks of rows."""
         xp = self.xp
         coef, intercept = self._cast(parameters, width)
-        value, kept = 0.0, []
+        value, kept = xp.zeros((), dtype=xp.float64), []
         coef_sum = xp.zeros(coef.shape, dtype=xp.float64)
         intercept_sum = xp.zeros(width, dtype=xp.float64)
         for rows in blocks:
             scores = self._scores(rows, coef, intercept)
             part, residual = rule(rows, scores)
-            value += part
+            value = value + part
             if self.keeps_lines:
                 kept.append(scores)
             coef_sum = coef_sum + xp.astype(residual.T @ self._rows(self.design, rows), xp.float64)
@@ -328,87 +327,62 @@ class ArrayObjective:
         return largest_eigenvalue(self.xp, dimension, product)
 
     def _penalty_curvature(self) -> float:
-        return float(np.max(self.penalty.curvature / np.asarray(self.scale) ** 2))
+        return float(np.max(self.penalty.curvature / to_host(self.scale) ** 2))
 
     def _squares(self, weights: Any, center: Any) -> Any:
         """Return Σ weights (x − center)² for each column."""
         xp = self.xp
         sums = xp.zeros(self.n_features, dtype=xp.float64)
         center = xp.astype(center, self.dtype)
-        for rows, block_weights in self._weighted_blocks(weights):
-            block = self.design[rows, :]
-            if hasattr(block, "toarray"):
-                block = block.toarray()
-            sums = sums + xp.astype(block_weights @ ((block - center) ** 2), xp.float64)
+        for rows, part in self._parts():
+            block = part.toarray() if hasattr(part, "toarray") else part
+            sums = sums + xp.astype(self._weights_of(weights, rows) @ ((block - center) ** 2), xp.float64)
         return sums
 
     def _moment(self, bends: Callable[[Any], Any], width: int) -> NDArray[np.float64]:
         """Return Σᵢ bendsᵢ ⊗ x̃ᵢ x̃ᵢᵀ / Σ s in the order of the parameters, pulled back to the scaled variables."""
-        d, k, sparse = self.n_features, width, hasattr(self.design, "tocsr")
+        xp, d, k = self.xp, self.n_features, width
         order = k * (d + self.fit_intercept)
         matrix = np.zeros((order, order))
-        for rows in self._blocks():
+        for rows, block in self._parts():
             weights = bends(rows)
-            block = self.design[rows, :]
             for a, b in ((a, b) for a in range(k) for b in range(k)):
                 own = weights if k == 1 else weights[:, a, b]
-                matrix[a * d : (a + 1) * d, b * d : (b + 1) * d] += np.asarray(self.gram(block, own), dtype=np.float64)
+                squares, cross = (to_host(part) for part in _weighted_products(xp, block, own))
+                matrix[a * d : (a + 1) * d, b * d : (b + 1) * d] += squares
                 if self.fit_intercept:
-                    cross = np.asarray(own, dtype=np.float64) @ (block if sparse else np.asarray(block, np.float64))
                     matrix[k * d + a, b * d : (b + 1) * d] += cross
                     matrix[b * d : (b + 1) * d, k * d + a] += cross
-                    matrix[k * d + a, k * d + b] += float(self.xp.sum(self.xp.astype(own, self.xp.float64)))
+                    matrix[k * d + a, k * d + b] += float(xp.sum(xp.astype(own, xp.float64)))
         change = self._change_of_variables(k)
         return np.asarray(change.T @ matrix @ change / self.total_weight)
 
     def _change_of_variables(self, width: int) -> NDArray[np.float64]:
         """Return the matrix that takes scaled parameters to those of X as it is."""
-        d, center, scale = self.n_features, np.asarray(self.center), np.asarray(self.scale)
+        d, center, scale = self.n_features, to_host(self.center), to_host(self.scale)
         matrix = np.diag(np.concatenate([np.tile(1 / scale, width), np.ones(width * self.fit_intercept)]))
         if self.fit_intercept:
             for k in range(width):
                 matrix[width * d + k, k * d : (k + 1) * d] = -center / scale
         return matrix
 
-    def _weighted_blocks(self, weights: Any) -> Iterator[tuple[slice, Any]]:
+    def _weights_of(self, weights: Any, rows: slice) -> Any:
+        return self.xp.ones(rows.stop - rows.start, dtype=self.dtype) if weights is None else weights[rows]
+
+    def _parts(self) -> Iterator[tuple[slice, Any]]:
+        """Yield rows and what X has there, for squares."""
         for rows in self._blocks():
-            ones = self.xp.ones(rows.stop - rows.start, dtype=self.dtype) if weights is None else weights[rows]
-            yield rows, ones
+            yield rows, self._rows(self.design, rows)
 
     def _blocks(self) -> Iterator[slice]:
         for start in range(0, self.n_samples, BLOCK_ROWS):
             yield slice(start, min(start + BLOCK_ROWS, self.n_samples))
 
 
-def _target_scale(problem: Problem) -> tuple[float, float, float]:
-    """Return the mean square of what scores are made of, a slope times a score at most, and the size of slopes' terms.
-
-    Scores are made of targets, or margins of one, and offsets.
-    """
-    counted = slice(None) if problem.sample_weight is None else problem.sample_weight > 0
-    targets = problem.targets.astype(np.float64)[counted]
-    offsets = np.zeros(1) if problem.offset is None else problem.offset.astype(np.float64)[counted]
-    squares = float(np.mean(offsets**2))
-    match problem.loss.kernel:
-        case "mse":
-            return float(np.mean(targets**2)) + squares, math.inf, 0.0
-        case "huber":
-            sizes = float(np.mean(np.abs(targets)) + np.mean(np.abs(offsets)))
-            return float(np.mean(targets**2)) + squares, problem.loss.parameter * sizes, 0.0
-        case "poisson":
-            return 0.0, math.inf, 1.0 + float(np.mean(targets))
-        case "squared_hinge":
-            return 1.0 + squares, math.inf, 0.0
-        case "log_loss":
-            return 0.0, math.inf, 0.0
-        case _:
-            return 0.0, math.inf, 1.0
-
-
-def _dense_gram(block: Any, weights: Any) -> Any:
-    block = np.asarray(block, dtype=np.float64)
-    return (block.T * np.asarray(weights)) @ block
-
-
-def _sparse_gram(block: Any, weights: Any) -> Any:
-    return (block.T.multiply(weights) @ block).toarray()
+def _weighted_products(xp: Any, block: Any, weights: Any) -> tuple[Any, Any]:
+    """Return Σ weights x xᵀ and Σ weights x over the rows of a block, in float64 where it is dense."""
+    double = xp.astype(weights, xp.float64, copy=False)
+    if hasattr(block, "tocsr"):
+        return (block.T.multiply(weights) @ block).toarray(), double @ block
+    block = xp.astype(block, xp.float64, copy=False)
+    return (block.T * double) @ block, double @ block

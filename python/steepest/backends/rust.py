@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from steepest import _steepest
 from steepest.problem import Callback, Plan, Problem, Solution, StepInfo
+from steepest.tables import refuse_gpu
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,3 +46,11 @@ class RustBackend:
         """Descend from `start`. Ctrl-C is answered within a pass; the callback runs on this thread."""
         watch = None if callback is None else lambda *fields: callback(StepInfo(*fields))
         return Solution(**_steepest.minimise(problem, validation, plan, start, state, watch))
+
+    def adopt(self, **arrays: Any) -> dict[str, Any]:
+        """Return the user's arrays, which must be in main memory."""
+        return refuse_gpu(self.name, **arrays)
+
+    def give_back(self, array: NDArray[Any], like: Any) -> Any:  # noqa: ARG002
+        """Return the array as it is."""
+        return array

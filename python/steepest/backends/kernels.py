@@ -1,0 +1,228 @@
+"""The CUDA kernels of ``cuda/steepest.cu``: which one fits, compiled when it is first wanted, launched where X is."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from steepest.losses import HIGHEST_EXPONENT
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from steepest.losses import Loss
+
+#: Of a loss, the name of its formula in the source.
+FORMULAS = {
+    "mse": "Mse",
+    "log_loss": "LogLoss",
+    "huber": "Huber",
+    "poisson": "Poisson",
+    "squared_hinge": "SquaredHinge",
+}
+#: Of a type of the entries of X, its name in the source.
+STORAGES = {"float32": "float", "float64": "double", "float16": "float16", "bfloat16": "bfloat16"}
+VECTOR_BYTES, WARP = 16, 32
+#: Words of four bytes of rows that a thread of `ROW_PASS` keeps: loads enough to keep the memory busy, and few enough
+#: registers for several blocks a multiprocessor.
+ROW_WORDS = 32
+CHUNK_ROWS, FOLD_PARTS = 512, 256
+ROW_THREADS, ANY_THREADS, FOLD_THREADS = 128, 256, 256
+#: Entries of shared memory of `ANY_PASS`: the slopes of a batch of rows, and two sums a warp.
+ANY_SHARED = 32 + 2 * 8
+#: Blocks a multiprocessor: more than fit at a time, so that none waits for the last.
+BLOCKS_PER_MULTIPROCESSOR = 8
+
+
+class Layout(NamedTuple):
+    """How `ROW_PASS` spreads rows over a warp."""
+
+    lanes: int
+    """Lanes that share a row."""
+    vectors: int
+    """Vectors of a row that a lane holds."""
+    at_once: int
+    """Rows that a lane holds."""
+
+
+def layout_of(n_features: int, storage: str) -> Layout | None:
+    """Return how whole rows of vectors are spread over a warp; None if they are not whole vectors, or too long."""
+    itemsize = 8 if storage == "float64" else 4 if storage == "float32" else 2
+    if n_features * itemsize % VECTOR_BYTES:
+        return None
+    vectors = n_features * itemsize // VECTOR_BYTES
+    lanes = min(WARP, 1 << (vectors - 1).bit_length())
+    own = 1 << (-(-vectors // lanes) - 1).bit_length()
+    words = own * (VECTOR_BYTES // itemsize) * (2 if storage == "float64" else 1)
+    if words > ROW_WORDS:
+        return None
+    return Layout(lanes, own, min(lanes, ROW_WORDS // words))
+
+
+def row_pass(formula: str, storage: str, layout: Layout, name: str = "kernel") -> str:
+    """Return the line that makes the kernel for rows of whole vectors."""
+    return f"ROW_PASS({name}, {formula}, {STORAGES[storage]}, {layout.lanes}, {layout.vectors}, {layout.at_once})"
+
+
+def any_pass(formula: str, storage: str, name: str = "kernel") -> str:
+    """Return the line that makes the kernel for any rows."""
+    return f"ANY_PASS({name}, {formula}, {STORAGES[storage]})"
+
+
+def fold(storage: str, name: str = "kernel") -> str:
+    """Return the line that makes the kernel that adds the sums of chunks."""
+    return f"FOLD({name}, {STORAGES[storage]})"
+
+
+def csr_product(storage: str, index: str, out: str, name: str = "kernel") -> str:
+    """Return the line that makes the kernel for a sparse matrix times a dense one."""
+    indices = {"int32": "int", "int64": "int64"}[index]
+    return f"CSR_PRODUCT({name}, {STORAGES[storage]}, {indices}, {STORAGES[out]})"
+
+
+@cache
+def source() -> str:
+    """Return the CUDA source, to which the lines of the kernels that are wanted are appended."""
+    return (files("steepest") / "cuda" / "steepest.cu").read_text(encoding="utf-8")
+
+
+@cache
+def compiled(xp: Any, line: str) -> Any:
+    """Return the kernel that a line makes. CuPy compiles it at the first launch and keeps it, on disk too."""
+    return xp.RawModule(code=f"{source()}\n{line}\n", options=("--std=c++17",)).get_function("kernel")
+
+
+def pointer(array: Any) -> Any:
+    """Return an array as kernels take it, null for None."""
+    return np.intp(0) if array is None else array
+
+
+def add_up(xp: Any, partials: Any) -> Any:
+    """Return the sums of the columns, float64, in an order that depends on the number of rows alone."""
+    while True:
+        n_parts, width = partials.shape
+        segments = -(-n_parts // FOLD_PARTS)
+        sums = xp.empty((segments, width), dtype=xp.float64)
+        compiled(xp, fold(str(partials.dtype)))(
+            (segments * -(-width // WARP),),
+            (FOLD_THREADS,),
+            (partials, np.int64(n_parts), np.int32(width), sums),
+            shared_mem=FOLD_THREADS * 8,
+        )
+        if segments == 1:
+            return sums[0, :]
+        partials = sums
+
+
+class FusedPass:
+    """Value and gradient of a loss of one score a row in one reading of a dense X, in the memory of a GPU.
+
+    Everything else a row has is in the type of computation: float32, or float64 for float64 entries.
+    """
+
+    def __init__(self, xp: Any, loss: Loss, X: Any, rows: tuple[Any, Any, Any], multiprocessors: int) -> None:
+        self.xp, self.X, self.rows = xp, X, rows
+        self.n, self.d = X.shape
+        self.dtype = xp.float64 if X.dtype == np.float64 else xp.float32
+        storage, formula = str(X.dtype), FORMULAS[loss.kernel]
+        number = np.dtype(self.dtype)
+        highest = HIGHEST_EXPONENT[number.name] if loss.kernel == "poisson" else loss.parameter
+        self.parameter = number.type(highest)
+        layout = layout_of(self.d, storage)
+        aligned = X.flags.c_contiguous and X.data.ptr % VECTOR_BYTES == 0
+        self.chunks = -(-self.n // CHUNK_ROWS)
+        self.grid = (min(self.chunks, multiprocessors * BLOCKS_PER_MULTIPROCESSOR),)
+        self.strides: tuple[Any, ...] = ()
+        if layout is not None and aligned:
+            self.line, self.block = row_pass(formula, storage, layout), (ROW_THREADS,)
+            self.shared = ROW_THREADS // WARP * (self.d + 2) * number.itemsize
+        else:
+            self.line, self.block = any_pass(formula, storage), (ANY_THREADS,)
+            self.strides = tuple(np.int64(stride // X.dtype.itemsize) for stride in X.strides)
+            self.shared = ANY_SHARED * number.itemsize
+        self.partials = xp.empty((self.chunks, self.d + 2), dtype=self.dtype)
+
+    def __call__(self, parameters: Any, scores: Any = None) -> Any:
+        """Return Σ slopes x, Σ slopes and Σ losses, (d + 2,) float64, at coefficients and intercept, (d + 1,).
+
+        Scores, without the offset, go to `scores` if it is given.
+        """
+        targets, weights, offset = (pointer(part) for part in self.rows)
+        compiled(self.xp, self.line)(
+            self.grid,
+            self.block,
+            (
+                self.X,
+                *self.strides,
+                targets,
+                weights,
+                offset,
+                self.parameter,
+                self.xp.astype(parameters, self.dtype),
+                np.int64(self.n),
+                np.int32(self.d),
+                pointer(scores),
+                self.partials,
+            ),
+            shared_mem=self.shared,
+        )
+        return add_up(self.xp, self.partials)
+
+
+class CsrMatrix:
+    """A sparse matrix in the memory of a GPU, by rows and by columns: products with it are the same bits every time.
+
+    `M @ dense` and `dense @ M` are products of all rows, which is what `M[0:n]` is; `dense` makes some of them so.
+    """
+
+    #: Products from the left are this class's, not those of the dense array.
+    __array_ufunc__ = None
+
+    def __init__(
+        self, xp: Any, by_rows: tuple[Any, Any, Any], by_columns: tuple[Any, Any, Any], starts: NDArray[Any]
+    ) -> None:
+        """Put together data, indices and pointers, each entry once, with the pointers of rows in main memory too."""
+        self.xp, self.by_rows, self.by_columns, self.starts = xp, by_rows, by_columns, starts
+        self.shape, self.dtype = (len(starts) - 1, len(by_columns[2]) - 1), by_rows[0].dtype
+
+    def __getitem__(self, index: Any) -> CsrMatrix:
+        rows = index[0] if isinstance(index, tuple) else index
+        if rows != slice(0, self.shape[0]):
+            raise IndexError("a sparse matrix on the GPU is multiplied with all its rows")
+        return self
+
+    def dense(self, rows: slice) -> Any:
+        """Return some rows as a dense array."""
+        xp = self.xp
+        data, indices, _ = self.by_rows
+        first, last = int(self.starts[rows.start]), int(self.starts[rows.stop])
+        lengths = np.diff(self.starts[rows.start : rows.stop + 1])
+        row_of = xp.asarray(np.repeat(np.arange(len(lengths)), lengths))
+        made = xp.zeros((len(lengths), self.shape[1]), dtype=data.dtype)
+        made[row_of, indices[first:last]] = data[first:last]
+        return made
+
+    def __matmul__(self, dense: Any) -> Any:
+        """Return M @ dense, (n, k) in the type of M."""
+        return self._product(self.by_rows, self.shape[0], dense, self.by_rows[0].dtype)
+
+    def __rmatmul__(self, dense: Any) -> Any:
+        """Return dense @ M, (k, d) float64."""
+        transposed = dense.T if dense.ndim > 1 else dense[:, None]
+        product = self._product(self.by_columns, self.shape[1], transposed, np.dtype(np.float64)).T
+        return product if dense.ndim > 1 else product[0, :]
+
+    def _product(self, part: tuple[Any, Any, Any], n: int, dense: Any, dtype: Any) -> Any:
+        data, indices, indptr = part
+        dense = self.xp.ascontiguousarray(self.xp.astype(dense, data.dtype, copy=False))
+        product = self.xp.empty((n, dense.shape[1]), dtype=dtype)
+        blocks = -(-n // (ANY_THREADS // WARP))
+        compiled(self.xp, csr_product(str(data.dtype), str(indices.dtype), str(dtype)))(
+            (min(blocks, 1 << 16),),
+            (ANY_THREADS,),
+            (data, indices, indptr, dense, np.int64(n), np.int32(dense.shape[1]), product),
+        )
+        return product

@@ -1,0 +1,266 @@
+"""The CUDA kernels on a CPU, case by case: a module for the tests, and a program for a process with a sanitizer.
+
+Every case runs under several orders of threads and several grids, whose results must be the same bits, and is held to
+the definition in float64.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+
+from fake_gpu import SCHEDULES, Array, FakeCupy
+from samples import Sample, define
+from steepest.backends import kernels
+from steepest.backends.kernels import CsrMatrix, FusedPass, add_up
+from strategies import KINDS, observed
+from tolerance import tolerance
+
+#: Blocks: one for all chunks, so that it goes from one to the next, and one each.
+GRIDS = (1, 1 << 16)
+LARGEST_CHUNK = 512
+
+
+class Case(NamedTuple):
+    """A loss, how X is stored and laid out, its shape, and whether rows have weights and offsets."""
+
+    kind: str
+    storage: str
+    n: int
+    d: int
+    layout: str = "rows"
+    weighted: bool = False
+
+
+#: Every loss, every storage, every number of lanes and vectors, borders of chunks, both kernels.
+CASES = [
+    Case("mse", "float32", 1, 4),
+    Case("binary", "float32", 511, 8, weighted=True),
+    Case("huber", "float32", 515, 16),
+    Case("poisson", "float32", 600, 28, weighted=True),
+    Case("squared_hinge", "float32", 700, 32),
+    Case("binary", "float32", 200, 128),
+    Case("mse", "float32", 130, 132, weighted=True),
+    Case("binary", "float32", 70, 512),
+    Case("huber", "float32", 70, 1024, weighted=True),
+    Case("binary", "float64", 600, 2),
+    Case("poisson", "float64", 513, 30, weighted=True),
+    Case("squared_hinge", "float64", 300, 64),
+    Case("mse", "float64", 70, 512),
+    Case("binary", "float16", 515, 8),
+    Case("mse", "float16", 40, 1024, weighted=True),
+    Case("poisson", "bfloat16", 600, 32),
+    Case("huber", "bfloat16", 130, 256),
+    Case("mse", "float32", 1, 1),
+    Case("binary", "float32", 515, 3, weighted=True),
+    Case("huber", "float32", 1030, 33),
+    Case("poisson", "float32", 200, 301, weighted=True),
+    Case("squared_hinge", "float64", 515, 7),
+    Case("binary", "float64", 70, 1000, weighted=True),
+    Case("mse", "float16", 515, 9),
+    Case("squared_hinge", "bfloat16", 33, 2049),
+    Case("binary", "float32", 515, 32, "columns"),
+    Case("mse", "float32", 515, 32, "unaligned", weighted=True),
+    Case("poisson", "float64", 515, 6, "strided"),
+]
+#: By kernel, those that bugs are planted for: more than one chunk, a tail. A sanitizer takes long for every switch of
+#: threads, and gets the last ones.
+FEW = {
+    "row": [Case("poisson", "float64", 513, 30), Case("huber", "float32", 35, 16)],
+    "any": [Case("poisson", "float32", 515, 301), Case("binary", "float32", 35, 3, weighted=True)],
+}
+
+STORED: dict[str, Any] = {"bfloat16": ml_dtypes.bfloat16}
+
+
+def kernels_of(cases: Sequence[Case]) -> list[str]:
+    """Return the lines of the kernels that cases need."""
+    made = {kernels.fold("float32"), kernels.fold("float64")}
+    for case in cases:
+        formula = kernels.FORMULAS[sample_of(case)[0].problem().loss.kernel]
+        layout = kernels.layout_of(case.d, case.storage) if case.layout == "rows" else None
+        if layout is None:
+            made.add(kernels.any_pass(formula, case.storage))
+        else:
+            made.add(kernels.row_pass(formula, case.storage, layout))
+    return sorted(made)
+
+
+def laid_out(values: NDArray[Any], layout: str) -> NDArray[Any]:
+    """Return the same numbers, elsewhere: only as much memory as they need, so that a sanitizer sees its end."""
+    n, d = values.shape
+    if layout == "columns":
+        return np.asfortranarray(values)
+    room = np.empty(values.nbytes + 32, np.uint8)
+    first = -room.ctypes.data % 16 + (values.itemsize if layout == "unaligned" else 0)
+    if layout == "strided":
+        wide = np.full((n, 2 * d), np.nan, values.dtype)
+        wide[:, ::2] = values
+        return wide[:, ::2]
+    placed = room[first : first + values.nbytes].view(values.dtype).reshape(values.shape)
+    placed[...] = values
+    return placed
+
+
+def sample_of(case: Case) -> tuple[Sample, NDArray[Any]]:
+    """Return the problem in the type of computation, and X as it is stored."""
+    generator = np.random.default_rng(case.n * 10_000 + case.d)
+    dtype = np.float64 if case.storage == "float64" else np.float32
+    stored = generator.normal(size=(case.n, case.d)).astype(STORED.get(case.storage, case.storage))
+    reach = 0.5 / np.sqrt(case.d)
+    sample = Sample(
+        KINDS[case.kind].loss,
+        stored.astype(dtype),
+        observed(case.kind, case.n, generator).astype(dtype),
+        generator.normal(size=case.d) * reach,
+        0.25,
+        weights=generator.integers(0, 3, case.n).astype(np.float64) if case.weighted else None,
+        n_classes=KINDS[case.kind].n_classes,
+        offset=(generator.normal(size=case.n) / 4).astype(dtype) if case.weighted else None,
+    )
+    if sample.weights is not None:
+        sample.weights[0] = 1
+    return sample, laid_out(stored, case.layout)
+
+
+def check(fake: FakeCupy, case: Case, schedules: Sequence[int] = SCHEDULES) -> str:
+    """Assert that a case is computed right, always by the same bits; return the kernel that did it."""
+    sample, stored = sample_of(case)
+    problem = sample.problem()
+    dtype = sample.X.dtype
+    rows = tuple(
+        None if part is None else Array(part) for part in (problem.targets, problem.sample_weight, problem.offset)
+    )
+    parameters = Array(np.append(sample.coef, sample.intercept))
+    found = set()
+    for schedule in schedules:
+        for grid in GRIDS:
+            fake.schedule = schedule
+            fused = FusedPass(fake, problem.loss, Array(stored), rows, 1)  # type: ignore[arg-type]
+            fused.grid = (min(grid, fused.chunks),)
+            fused.partials = Array(np.full(fused.partials.shape, np.nan, dtype))
+            scores = Array(np.full(case.n, np.nan, dtype))
+            sums = fused(parameters, scores)
+            found.add((sums.values.tobytes(), scores.values.tobytes()))
+    assert len(found) == 1, f"{case}: the result depends on the order of threads"
+    compare(case, sample, sums.values, scores.values)
+    return str(fused.line.partition("(")[0])
+
+
+def compare(case: Case, sample: Sample, sums: NDArray[Any], scores: NDArray[Any]) -> None:
+    """Assert that sums and scores are those of the definition."""
+    dtype, parameters = sample.X.dtype, np.append(sample.coef, sample.intercept)
+    total, expected = sample.total_weight, define(sample)
+    actual = sums / total
+    slack = tolerance(dtype, min(case.n, LARGEST_CHUNK) + case.d)
+    assert abs(actual[-1] - expected.value) <= slack * expected.value_magnitude, case
+    assert np.all(np.abs(actual[:-1] - expected.gradient) <= slack * expected.gradient_magnitude), case
+    exact = sample.X.astype(np.float64) @ parameters[:-1] + 0.25
+    size = np.abs(sample.X).astype(np.float64) @ np.abs(parameters[:-1]) + 0.25
+    assert np.all(np.abs(scores - exact) <= tolerance(dtype, case.d) * size), case
+
+
+def check_real(xp: Any, case: Case) -> None:
+    """Assert that a case is computed right on a real GPU, always by the same bits."""
+    sample, stored = sample_of(case)
+    problem = sample.problem()
+    parts = (problem.targets, problem.sample_weight, problem.offset)
+    rows = tuple(None if part is None else xp.asarray(part) for part in parts)
+    parameters = xp.asarray(np.append(sample.coef, sample.intercept))
+    found = set()
+    for blocks in (*GRIDS, 3) * 3:
+        fused = FusedPass(xp, problem.loss, xp.asarray(stored), rows, 1)  # type: ignore[arg-type]
+        fused.grid = (min(blocks, fused.chunks),)
+        scores = xp.empty(case.n, dtype=sample.X.dtype)
+        sums = fused(parameters, scores).get()
+        found.add((sums.tobytes(), scores.get().tobytes()))
+    assert len(found) == 1, f"{case}: the result depends on the grid"
+    compare(case, sample, sums, scores.get())
+
+
+def check_sums(fake: FakeCupy, n_parts: int, width: int, schedules: Sequence[int] = SCHEDULES) -> None:
+    """Assert that the sums of chunks are those of float64, whatever the order of threads."""
+    parts = np.random.default_rng(n_parts).normal(size=(n_parts, width)).astype(np.float32)
+    found = set()
+    for schedule in schedules:
+        fake.schedule = schedule
+        found.add(add_up(fake, Array(parts)).values.tobytes())
+    assert len(found) == 1
+    double = parts.astype(np.float64)
+    slack = tolerance(np.float64, n_parts) * np.abs(double).sum(axis=0)
+    assert np.all(np.abs(np.frombuffer(found.pop()) - double.sum(axis=0)) <= slack)
+
+
+def check_sparse(fake: FakeCupy, dtype: Any, index: Any, width: int, schedules: Sequence[int] = SCHEDULES) -> None:
+    """Assert that products with a sparse matrix, from both sides, are those of the dense one."""
+    generator = np.random.default_rng(width)
+    dense = generator.normal(size=(70, 41)) * (generator.random((70, 41)) < 0.3)
+    dense[5] = 0
+    dense[:, 7] = 0
+    dense = dense.astype(dtype)
+    parts = []
+    for matrix in (dense, dense.T):
+        row, column = np.nonzero(matrix)
+        starts = np.append(0, np.cumsum(np.count_nonzero(matrix, axis=1))).astype(index)
+        parts.append((Array(matrix[row, column]), Array(column.astype(index)), Array(starts)))
+    sparse = CsrMatrix(fake, parts[0], parts[1], parts[0][2].values)
+    right, left = (generator.normal(size=shape).astype(dtype) for shape in ((41, width), (70, width)))
+    for schedule in schedules:
+        fake.schedule = schedule
+        pairs = [(sparse @ Array(right), dense.astype(np.float64) @ right)]
+        pairs += [(Array(left).T @ sparse, left.T.astype(np.float64) @ dense)]
+        pairs += [(Array(left[:, 0]) @ sparse, left[:, 0].astype(np.float64) @ dense)]
+        for product, expected in pairs:
+            assert product.shape == expected.shape
+            assert np.all(np.abs(product.values - expected) <= tolerance(dtype, 70) * 40)
+    assert np.array_equal(sparse.dense(slice(3, 9)).values, dense[3:9])
+
+
+def hold(kernel: str) -> None:
+    """Run what there is for a kernel, or for all; an error where it does not hold."""
+    folder, *flags = sys.argv[1:]
+    fake = FakeCupy(Path(folder), ("-O1", *flags))
+    wanted = [cases[-1:] if flags else cases for name, cases in FEW.items() if kernel in {name, "all"}]
+    fake.bundle = kernels_of([case for cases in wanted for case in cases])
+    fake.bundle += [kernels.csr_product("float32", "int32", out) for out in ("float32", "float64") if kernel == "all"]
+    for cases in wanted:
+        for case in cases:
+            check(fake, case, SCHEDULES[::3])
+    if kernel in {"fold", "all"}:
+        check_sums(fake, 20, 35, SCHEDULES[::3])
+    if kernel in {"csr", "all"}:
+        check_sparse(fake, np.float32, np.int32, 2, SCHEDULES[:1])
+
+
+def main() -> None:
+    """Hold the source to its cases, then each bug that is planted in it, read from standard input, in a child each.
+
+    Arguments are a folder and flags of the compiler. For each a line tells how it ended.
+    """
+    sound = kernels.source()
+    for name, kernel, old, new in [("no bug", "all", "", ""), *json.load(sys.stdin)]:
+        assert old in sound, f"{name}: there is no {old!r} in the source"
+        text = sound.replace(old, new, 1)
+        setattr(kernels, "source", lambda text=text: text)  # noqa: B010
+        child = os.fork()
+        if child == 0:
+            try:
+                hold(kernel)
+            except AssertionError as error:
+                print(f"{name}: {str(error).splitlines()[0]}", flush=True)  # noqa: T201
+                os._exit(1)
+            os._exit(0)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        print(f"{name}: {'holds' if status == 0 else f'ended with {status}'}", flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,349 @@
+"""CuPy on a CPU, for tests: arrays that are strict about what leaves them, and kernels that run on the CPU shim.
+
+Every value that the host reads is counted, and refused while a trap is set; arrays of NumPy are refused wherever CuPy
+refuses them. So a test sees what a GPU would wait for.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import operator
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from steepest.backends import kernels
+
+SHIM = Path(__file__).parent / "cuda"
+COMPILER = shutil.which("g++")
+needs_compiler = pytest.mark.skipif(COMPILER is None, reason="g++ is not installed")
+LANGUAGE = ("-std=c++17", "-fPIC")
+#: The orders in which the shim runs threads: ascending, descending, drawn, and one warp as far as it can go.
+SCHEDULES = (0, 1, 2, 100)
+
+
+class HostReadError(RuntimeError):
+    """The host read a value from the GPU where it must not wait for one."""
+
+
+class Reads:
+    """How often the host read a value, and whether it may."""
+
+    count = 0
+    trapped = False
+
+    @classmethod
+    def one(cls) -> None:
+        if cls.trapped:
+            raise HostReadError("a value of the GPU was read on the host")
+        cls.count += 1
+
+
+def _plain(value: Any) -> Any:
+    """Return an argument as NumPy takes it; arrays of NumPy itself are no arguments of CuPy."""
+    if isinstance(value, Array):
+        return value.values
+    if isinstance(value, np.ndarray) and value.ndim:
+        raise TypeError(f"Unsupported type {type(value)}")
+    if isinstance(value, (list, tuple)):
+        return type(value)(_plain(part) for part in value)
+    return value
+
+
+def _wrapped(value: Any) -> Any:
+    if isinstance(value, (np.ndarray, np.generic)):
+        return Array(np.asarray(value))
+    return type(value)(_wrapped(part) for part in value) if isinstance(value, tuple) else value
+
+
+class Array:
+    """An array in the memory of a GPU that is not there."""
+
+    def __init__(self, values: np.ndarray[Any, Any]) -> None:
+        self.values = values
+
+    shape = property(lambda self: self.values.shape)
+    dtype = property(lambda self: self.values.dtype)
+    ndim = property(lambda self: self.values.ndim)
+    size = property(lambda self: self.values.size)
+    nbytes = property(lambda self: self.values.nbytes)
+    strides = property(lambda self: self.values.strides)
+    flags = property(lambda self: self.values.flags)
+    T = property(lambda self: Array(self.values.T))
+    data = property(lambda self: SimpleNamespace(ptr=self.values.ctypes.data))
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return dict(self.values.__array_interface__)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def get(self) -> np.ndarray[Any, Any]:
+        Reads.one()
+        return self.values.copy()
+
+    def set(self, values: np.ndarray[Any, Any], stream: Any = None) -> None:  # noqa: ARG002
+        self.values[...] = values
+
+    def __float__(self) -> float:
+        Reads.one()
+        return float(self.values)
+
+    def __int__(self) -> int:
+        Reads.one()
+        return int(self.values)
+
+    __index__ = __int__
+
+    def __bool__(self) -> bool:
+        Reads.one()
+        return bool(self.values)
+
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()`")
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        return _wrapped(getattr(ufunc, method)(*map(_plain, inputs), **options))
+
+    def __getitem__(self, index: Any) -> Array:
+        # CuPy takes indices of the host too: it copies them.
+        parts = index if isinstance(index, tuple) else (index,)
+        values = self.values[tuple(part.values if isinstance(part, Array) else part for part in parts)]
+        return Array(np.asarray(values))
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        parts = index if isinstance(index, tuple) else (index,)
+        self.values[tuple(part.values if isinstance(part, Array) else part for part in parts)] = _plain(value)
+
+    def astype(self, dtype: Any, **options: Any) -> Array:
+        return Array(self.values.astype(dtype, **options))
+
+    def view(self, dtype: Any) -> Array:
+        return Array(self.values.view(dtype))
+
+    def ravel(self, order: Any = "C") -> Array:
+        return Array(self.values.ravel(order))
+
+    def all(self) -> Array:
+        return Array(np.asarray(self.values.all()))
+
+
+def _operator(name: str, function: Callable[..., Any]) -> None:
+    def forward(self: Array, other: Any) -> Any:
+        if getattr(other, "__array_ufunc__", True) is None:
+            return NotImplemented
+        return _wrapped(np.asarray(function(self.values, _plain(other))))
+
+    def backward(self: Array, other: Any) -> Any:
+        return _wrapped(np.asarray(function(_plain(other), self.values)))
+
+    setattr(Array, f"__{name}__", forward)
+    setattr(Array, f"__r{name}__", backward)
+
+
+for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "lt", "le", "gt", "ge"):
+    _operator(_name, getattr(operator, f"{_name}_" if _name in {"and", "or"} else _name))
+for _name in ("eq", "ne"):
+    _operator(_name, getattr(operator, _name))
+
+
+def _unary(name: str, function: Callable[[Any], Any]) -> None:
+    setattr(Array, f"__{name}__", lambda self: Array(np.asarray(function(self.values))))
+
+
+for _name in ("neg", "invert", "abs"):
+    _unary(_name, getattr(operator, _name))
+
+
+class Library:
+    """CUDA source as a library of the CPU."""
+
+    def __init__(self, code: str, folder: Path, flags: tuple[str, ...]) -> None:
+        assert COMPILER is not None
+        self._precompile(folder, flags)
+        key = hashlib.sha256(repr((code, flags)).encode()).hexdigest()[:16]
+        path = folder / f"{key}.so"
+        if not path.exists():
+            command = [COMPILER, *LANGUAGE, *flags, "-shared", "-Wall", "-Wno-unknown-pragmas", "-Werror"]
+            command += ["-DSTEEPEST_ON_CPU", f"-I{folder}", f"-I{SHIM}", "-x", "c++", "-", "-o", str(path)]
+            made = subprocess.run(command, input=code, text=True, capture_output=True, check=False)
+            if made.returncode:
+                raise RuntimeError(made.stderr)
+        self.library = ctypes.CDLL(str(path))
+
+    @staticmethod
+    def _precompile(folder: Path, flags: tuple[str, ...]) -> None:
+        """Read the shim once: it takes the compiler longer than a kernel does. With other flags it is not used."""
+        header = folder / "cuda_shim.hpp.gch"
+        if not header.exists():
+            command = [COMPILER or "", *LANGUAGE, *flags, "-w", "-x", "c++-header", str(SHIM / "cuda_shim.hpp")]
+            subprocess.run([*command, "-o", str(header)], check=True)
+
+    def launch(self, name: str, grid: int, block: int, arguments: Any, *, shared: int, schedule: int) -> None:
+        """Run a kernel. Arguments are arrays, numbers of NumPy, or None for a null pointer."""
+        assert 0 < block <= 1024
+        assert shared <= 48 << 10, "more shared memory than a kernel has without asking"
+        boxes = [_box(argument) for argument in arguments]
+        pointers = (ctypes.c_void_p * len(boxes))(*(ctypes.addressof(box) for box in boxes))
+        getattr(self.library, f"on_cpu_{name}")(grid, block, shared, schedule, pointers)
+
+
+def _box(argument: Any) -> Any:
+    if argument is None:
+        return ctypes.c_void_p(None)
+    if isinstance(argument, Array):
+        argument = argument.values
+    if isinstance(argument, np.ndarray):
+        return ctypes.c_void_p(argument.ctypes.data)
+    assert isinstance(argument, np.generic), f"a kernel takes numbers of a stated size, not {argument!r}"
+    return (ctypes.c_char * argument.nbytes).from_buffer_copy(argument.tobytes())
+
+
+class _Runtime(SimpleNamespace):
+    class CUDARuntimeError(RuntimeError):
+        pass
+
+    n_devices = 1
+
+    def getDeviceCount(self) -> int:  # noqa: N802
+        return self.n_devices
+
+    def driverGetVersion(self) -> int:  # noqa: N802
+        return 13000
+
+    def memGetInfo(self) -> tuple[int, int]:  # noqa: N802
+        return 8 << 30, 8 << 30
+
+    def getDevice(self) -> int:  # noqa: N802
+        return 0
+
+    def getDeviceProperties(self, _: int) -> dict[str, Any]:  # noqa: N802
+        properties = {"name": b"Imaginary GPU", "multiProcessorCount": 3, "major": 9, "minor": 0}
+        return {**properties, "totalGlobalMem": 8 << 30}
+
+
+class _Event:
+    def __init__(self, **_: Any) -> None:
+        self.seconds = 0.0
+
+    def record(self, _: Any = None) -> None:
+        self.seconds = time.perf_counter()
+
+    def synchronize(self) -> None:
+        pass
+
+
+class FakeCupy(ModuleType):
+    """The module, as far as the package uses it."""
+
+    __version__ = "14.2.0"
+    ndarray = Array
+    float32, float64, int32, int64, uint8 = np.float32, np.float64, np.int32, np.int64, np.uint8
+    finfo = staticmethod(np.finfo)
+
+    def __init__(self, folder: Path, flags: tuple[str, ...] = ("-O1",)) -> None:
+        super().__init__("cupy")
+        self.folder, self.flags = folder, flags
+        self.schedule: int | None = None
+        """Of all launches; they take turns by default."""
+        self.bundle: list[str] = []
+        """Lines of kernels that are compiled together when the first is wanted, which is faster."""
+        self.largest = 0
+        """Bytes of the largest array that was made on the GPU."""
+        self.used: set[str] = set()
+        self.launches: list[str] = []
+        stream = SimpleNamespace(synchronize=lambda: None, wait_event=lambda _: None)
+        memory = SimpleNamespace(OutOfMemoryError=type("OutOfMemoryError", (MemoryError,), {}))
+        self.cuda = SimpleNamespace(
+            runtime=_Runtime(),
+            memory=memory,
+            Stream=lambda **_: stream,
+            Event=_Event,
+            get_elapsed_time=lambda start, end: 1e3 * (end.seconds - start.seconds),
+            alloc_pinned_memory=bytearray,
+        )
+
+    def from_dlpack(self, given: Any) -> Array:
+        return Array(np.asarray(given.memory))
+
+    def asarray(self, given: Any, dtype: Any = None) -> Array:
+        if isinstance(given, Array):
+            return given if dtype is None else given.astype(dtype, copy=False)
+        if hasattr(given, "__cuda_array_interface__"):
+            # In place, like the array of another library that it is.
+            return Array(np.asarray(given.memory))
+        return Array(np.array(given, dtype=dtype))
+
+    def astype(self, array: Array, dtype: Any, *, copy: bool = True) -> Array:
+        return array.astype(dtype, copy=copy)
+
+    def RawModule(self, *, code: str, options: tuple[str, ...]) -> Any:  # noqa: N802
+        assert options == ("--std=c++17",)
+        head, _, line = code.rstrip().rpartition("\n")
+        names = {known: f"kernel_{number}" for number, known in enumerate(self.bundle)}
+        if line in names:
+            code = "\n".join([head, *(known.replace("(kernel,", f"({name},") for known, name in names.items())])
+        library = Library(code, self.folder, self.flags)
+
+        def get_function(name: str) -> Any:
+            name = names.get(line, name)
+
+            def launch(grid: tuple[int], block: tuple[int], arguments: Any, shared_mem: int = 0) -> None:
+                self.launches.append(line.partition("(")[0])
+                turn = SCHEDULES[len(self.launches) % len(SCHEDULES)]
+                schedule = turn if self.schedule is None else self.schedule
+                library.launch(name, *grid, *block, arguments, shared=shared_mem, schedule=schedule)
+
+            return launch
+
+        return SimpleNamespace(get_function=get_function)
+
+    def __getattr__(self, name: str) -> Any:
+        function = getattr(np, name, None)
+        if name.startswith("_") or not callable(function):
+            raise AttributeError(f"module 'cupy' has no attribute {name!r}")
+        self.used.add(name)
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            made = _wrapped(function(*map(_plain, arguments), **{key: _plain(part) for key, part in options.items()}))
+            self.largest = max(self.largest, getattr(made, "nbytes", 0))
+            return made
+
+        return call
+
+
+def usual_kernels() -> list[str]:
+    """Return the lines of the kernels that most tests of the backend need."""
+    made = [kernels.fold(storage) for storage in ("float32", "float64")]
+    for formula in kernels.FORMULAS.values():
+        for storage in ("float32", "float64"):
+            made += [kernels.any_pass(formula, storage), kernels.row_pass(formula, storage, kernels.Layout(1, 1, 1))]
+    return made
+
+
+@pytest.fixture(scope="session")
+def shim_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where libraries of the shim are kept for the session."""
+    return tmp_path_factory.mktemp("shim")
+
+
+@pytest.fixture
+def gpu(shim_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCupy]:
+    """An imaginary GPU, for as long as a test runs."""
+    if COMPILER is None:
+        pytest.skip("g++ is not installed: kernels cannot be compiled for the CPU")
+    fake = FakeCupy(shim_folder)
+    fake.bundle = usual_kernels()
+    monkeypatch.setitem(__import__("sys").modules, "cupy", fake)
+    Reads.count, Reads.trapped = 0, False
+    yield fake
+    Reads.trapped = False

@@ -1,0 +1,95 @@
+"""The CUDA source compiles for every architecture, into kernels that fit its registers."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+
+import pytest
+
+import nvrtc
+from steepest.backends.kernels import (
+    FORMULAS,
+    STORAGES,
+    Layout,
+    any_pass,
+    csr_product,
+    fold,
+    layout_of,
+    row_pass,
+    source,
+)
+
+pytestmark = pytest.mark.skipif(
+    nvrtc.library() is None, reason='NVRTC is not installed: pip install "nvidia-cuda-nvrtc>=13,<14"'
+)
+ARCHITECTURES = ("sm_75", "sm_80", "sm_90", "sm_100")
+#: With 128 threads a block, three blocks fit a multiprocessor.
+MOST_REGISTERS = 170
+DEEP = os.environ.get("STEEPEST_TEST_PROFILE") == "deep"
+
+
+def layouts(storage: str) -> list[Layout]:
+    """Return every way in which rows are spread over a warp."""
+    found = {layout_of(d, storage) for d in range(1, 1025)}
+    return sorted(layout for layout in found if layout is not None)
+
+
+def lines() -> list[str]:
+    """Return what makes each kernel: every loss, every storage, every layout; every combination only if deep."""
+    made = []
+    for number, (formula, storage) in enumerate(itertools.product(FORMULAS.values(), STORAGES)):
+        found = layouts(storage)
+        if formula == "LogLoss":
+            chosen = found if storage == "float32" or DEEP else [found[-1]]
+        else:
+            # The others in one layout after the other, of one storage after the other.
+            turn = number % len(STORAGES) == list(FORMULAS.values()).index(formula) % len(STORAGES)
+            chosen = found if DEEP else [found[number % len(found)]] if turn else []
+        made += [row_pass(formula, storage, layout, f"row_{number}_{index}") for index, layout in enumerate(chosen)]
+        if chosen:
+            made.append(any_pass(formula, storage, f"any_{number}"))
+    made += [fold(storage, f"fold_{storage}") for storage in ("float32", "float64")]
+    for storage, index in itertools.product(("float32", "float64"), ("int32", "int64")):
+        made += [
+            csr_product(storage, index, out, f"csr_{storage}_{index}_{out}") for out in sorted({storage, "float64"})
+        ]
+    return made
+
+
+def name_of(line: str) -> str:
+    (name,) = re.findall(r"\((\w+),", line)
+    return str(name)
+
+
+def test_there_are_as_many_kernels_as_are_counted() -> None:
+    made = lines()
+    assert len(set(map(name_of, made))) == len(made)
+    assert DEEP or len(made) * len(ARCHITECTURES) == 32 * 4
+    assert {line.split(", ")[1].rstrip(")") for line in made if line.startswith("ROW")} == set(FORMULAS.values())
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_kernel_compiles_without_spills(architecture: str) -> None:
+    made = lines()
+    code, log = nvrtc.compiled("\n".join([source(), *made]), architecture)
+    assert code.startswith(b"\x7fELF")
+    account = re.findall(
+        r"Compiling entry function '(\w+)' for '(\w+)'.*?(\d+) bytes spill stores, (\d+) bytes spill loads.*?"
+        r"Used (\d+) registers",
+        log,
+        flags=re.DOTALL,
+    )
+    # A guard for newer architectures would leave the older ones without a kernel and no error.
+    assert {name for name, *_ in account} == set(map(name_of, made))
+    assert all(name.encode() in code for name, *_ in account)
+    assert {found for _, found, *_ in account} == {architecture}
+    for name, _, stores, loads, registers in account:
+        assert stores == loads == "0", f"{name} spills"
+        assert int(registers) <= MOST_REGISTERS, f"{name} takes {registers} registers"
+
+
+def test_an_error_is_an_error() -> None:
+    with pytest.raises(AssertionError, match=r'identifier "nowhere" is undefined'):
+        nvrtc.compiled(f"{source()}\n__global__ void kernel() {{ nowhere = 1; }}", ARCHITECTURES[0])

@@ -1,0 +1,203 @@
+"""The CUDA source on a CPU: held to float64 under every order of threads, to a sanitizer, and to bugs planted in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+import cuda_cases
+from cuda_cases import CASES, Case, check, check_sparse, check_sums
+from fake_gpu import COMPILER, Array, FakeCupy, needs_compiler, usual_kernels
+from samples import Sample
+from steepest.backends import kernels
+from steepest.backends.kernels import FORMULAS, STORAGES, FusedPass, Layout, layout_of
+from strategies import KINDS
+from tolerance import tolerance
+
+pytestmark = needs_compiler
+
+
+@pytest.fixture(scope="module")
+def fake(shim_folder: Path) -> FakeCupy:
+    fake = FakeCupy(shim_folder)
+    fake.bundle = sorted({*cuda_cases.kernels_of(CASES), *usual_kernels()})
+    return fake
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.kind}-{case.storage}-{case.n}x{case.d}-{case.layout}")
+def test_pass_is_the_definition_in_any_order_of_threads(fake: FakeCupy, case: Case) -> None:
+    whole_vectors = layout_of(case.d, case.storage) is not None
+    expected = "ROW_PASS" if whole_vectors and case.layout == "rows" else "ANY_PASS"
+    assert check(fake, case) == expected
+
+
+def test_cases_are_of_every_loss_storage_and_kernel() -> None:
+    kinds = {kernels.FORMULAS[cuda_cases.sample_of(case)[0].problem().loss.kernel] for case in CASES}
+    assert kinds == set(FORMULAS.values())
+    assert {case.storage for case in CASES} == set(STORAGES)
+    layouts = {layout_of(case.d, case.storage) for case in CASES if case.layout == "rows"}
+    assert {layout.lanes for layout in layouts if layout} >= {1, 2, 4, 8, 16, 32}
+    assert {layout.vectors for layout in layouts if layout} == {1, 2, 4, 8}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", ["mse", "binary", "huber", "poisson", "squared_hinge"])
+def test_point_functions_are_the_portable_formulas(fake: FakeCupy, kind: str, dtype: Any) -> None:
+    """Row by row, at both zeros, where formulas change, far out, and among numbers that are hardly any."""
+    largest = 60 if kind == "poisson" else 1e4
+    scores = [0.0, -0.0, 1.0, -1.0, 0.5, 1.5, -3.0, 17.0, -17.0, largest, -1e4, 1e-30, -1e-30]
+    scores += [float(np.finfo(dtype).smallest_subnormal)]
+    y, zeros = np.array([0.0, 1.0]), np.zeros(1)
+    loss = Sample(KINDS[kind].loss, np.zeros((2, 1)), y, zeros, 0.0, n_classes=KINDS[kind].n_classes).problem().loss
+    for target in [-1.0, 1.0] if kind == "squared_hinge" else [0.0, 1.0]:
+        targets, z = np.full(len(scores), target, dtype), np.array(scores, dtype)
+        with np.errstate(all="ignore"):
+            values, slopes = loss.value_and_residual(np, targets, z)
+        for row in range(len(scores)):
+            fused = FusedPass(fake, loss, Array(np.ones((1, 1), dtype)), (Array(targets[:1]), None, None), 1)
+            slope, intercept_slope, value = fused(Array(np.array([z[row], 0.0]))).values
+            assert slope == intercept_slope
+            for found, expected in ((value, values[row]), (slope, slopes[row])):
+                slack = tolerance(dtype, 4) * max(abs(expected), abs(target), abs(z[row]) if kind == "poisson" else 0)
+                assert abs(found - expected) <= slack + float(np.finfo(dtype).tiny), (target, z[row])
+
+
+@pytest.mark.parametrize(("n_parts", "width"), [(1, 3), (255, 32), (257, 34), (70_000, 2)])
+def test_sums_of_chunks(fake: FakeCupy, n_parts: int, width: int) -> None:
+    check_sums(fake, n_parts, width)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("index", "width"), [(np.int32, 1), (np.int64, 3)])
+def test_sparse_products(fake: FakeCupy, dtype: Any, index: Any, width: int) -> None:
+    check_sparse(fake, dtype, index, width)
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_layouts_hold_every_entry_of_a_row_once(storage: str) -> None:
+    entries = 16 // {"float64": 8, "float32": 4}.get(storage, 2)
+    longest = 0
+    for d in range(1, 3000):
+        layout = layout_of(d, storage)
+        if layout is None:
+            continue
+        assert d % entries == 0
+        longest = d
+        lanes, vectors, at_once = layout
+        assert lanes * vectors * entries >= d
+        # No lane more than is needed: half as many of either would not do.
+        assert lanes == 1 or lanes // 2 * vectors * entries < d
+        assert vectors == 1 or lanes * (vectors // 2) * entries < d
+        assert 1 <= at_once <= lanes <= 32
+        assert all(number & (number - 1) == 0 for number in layout)
+    assert longest == (512 if storage == "float64" else 1024)
+    assert layout_of(entries, storage) == Layout(1, 1, 1)
+
+
+class Plant(NamedTuple):
+    """A bug: the kernel it is for, and what it makes of the source."""
+
+    kernel: str
+    old: str
+    new: str
+
+
+BARRIER = "__syncthreads();\n"
+PLANTS = {
+    "no barrier before the sum of the warps": Plant("row", f"{BARRIER}        for (int c", "\n        for (int c"),
+    "no barrier before the next chunk": Plant(
+        "row", f"{BARRIER}    }}\n}}\n\n// ---- any", "\n    }\n}\n\n// ---- any"
+    ),
+    "no barrier before the columns": Plant("any", f"{BARRIER}            for (int c", "\n            for (int c"),
+    "no barrier after the columns": Plant("any", f"{BARRIER}        }}\n        if (l", "\n        }\n        if (l"),
+    "no barrier in the fold": Plant("fold", f"{BARRIER}    if (part", "\n    if (part"),
+    "no guard at the tail": Plant("row", "if (own < end) rows", "rows"),
+    "swapped sign": Plant("row", "slope = residual >", "slope = -residual >"),
+    "row of another lane": Plant("row", "in_warp - lane + u)", "in_warp - lane + (u + 1) % ROWS)"),
+    "last column forgotten": Plant("any", "column < d; column += WARP)", "column < d - 1; column += WARP)"),
+    "one entry too many": Plant("csr", "entry < indptr[row + 1]", "entry <= indptr[row + 1]"),
+}
+#: Those that only a sanitizer sees.
+READS_PAST_THE_END = {
+    "targets": Plant("row", "targets[row], parameter", "targets[row + 1], parameter"),
+    "rows": Plant("row", "if (row < end && column < d)", "if (column < d)"),
+    "shared memory": Plant("row", "sums[warp * width + d + 1] = total", "sums[ROW_WARPS * width + warp] = total"),
+}
+
+
+def ends(folder: Path, plants: dict[str, Plant], *flags: str, **environment: str) -> dict[str, str]:
+    """Return how the cases ended without a bug, and with each."""
+    completed = subprocess.run(
+        [sys.executable, str(Path(__file__).parent / "cuda_cases.py"), str(folder), *flags],
+        input=json.dumps([(name, *plant) for name, plant in plants.items()]),
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | environment,
+    )
+    found: dict[str, str] = {}
+    report = completed.stdout + completed.stderr
+    for name in ["no bug", *plants]:
+        found[name] = "; ".join(re.findall(rf"^{name}: (.*)$", completed.stdout, flags=re.MULTILINE))
+    found["sanitizer"] = "\n".join(re.findall(r"ERROR: AddressSanitizer.*", report))
+    return found
+
+
+@pytest.fixture(scope="module")
+def planted(shim_folder: Path) -> dict[str, str]:
+    return ends(shim_folder, PLANTS)
+
+
+def test_without_a_bug_all_cases_hold(planted: dict[str, str]) -> None:
+    assert planted["no bug"] == "holds"
+
+
+@pytest.mark.parametrize("plant", PLANTS)
+def test_planted_bug_is_caught(plant: str, planted: dict[str, str]) -> None:
+    """By a wrong sum, by sums that depend on the order of threads, or by the end of the process."""
+    assert re.search(r"ended with (1|-11|-6)$", planted[plant]), planted[plant]
+
+
+@cache
+def sanitizer() -> str | None:
+    """Return the library that a program without the sanitizer must load first, if there is one."""
+    if COMPILER is None:
+        return None
+    found = subprocess.run([COMPILER, "-print-file-name=libasan.so"], capture_output=True, text=True, check=True)
+    path = Path(found.stdout.strip())
+    return str(path) if path.is_absolute() else None
+
+
+@pytest.fixture(scope="module")
+def sanitized(shim_folder: Path) -> dict[str, str]:
+    if sanitizer() is None:
+        pytest.skip("g++ has no libasan here")
+    environment = {"LD_PRELOAD": str(sanitizer()), "ASAN_OPTIONS": "detect_leaks=0"}
+    folder = shim_folder / "sanitized"
+    folder.mkdir()
+    return ends(folder, READS_PAST_THE_END, "-fsanitize=address", **environment)
+
+
+def test_no_kernel_leaves_its_arrays(sanitized: dict[str, str]) -> None:
+    assert sanitized["no bug"] == "holds"
+    assert len(sanitized["sanitizer"].splitlines()) == len(READS_PAST_THE_END)
+
+
+@pytest.mark.parametrize("plant", READS_PAST_THE_END)
+def test_sanitizer_sees_a_read_past_the_end(plant: str, sanitized: dict[str, str]) -> None:
+    assert sanitized[plant] == "ended with 1"
+
+
+def test_source_has_no_atomics_and_no_headers() -> None:
+    code = re.sub(r"//.*", "", kernels.source())
+    assert "atomic" not in code
+    assert re.findall(r"#include.*", code) == ['#include "cuda_shim.hpp"']
