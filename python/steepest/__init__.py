@@ -13,14 +13,9 @@ The map, in the order of imports (a module uses only modules above it; a test en
 `batches`           the rows of each mini-batch
 `design`            the design matrix in: dense or sparse
 `problem`           problem, plan, solution: the descriptions that backends share
-<<<<<<< HEAD
-`backends`          ``rust`` (the compiled core), ``array`` (any namespace: ``objective``, ``loop``, ``line_search``)
-`result`, `curves`, what a descent returns; the picture of its loss; its progress bar
-=======
 `backends`          ``rust`` (the compiled core), ``array`` (any namespace: ``objective``, ``loop``, ``line_search``),
                     ``cupy`` (GPUs: ``device``, ``kernels``, ``../cuda``)
-`result`, `plot`,   what a descent returns; its picture; its progress bar
->>>>>>> cuda
+`result`, `curves`, what a descent returns; the picture of its loss; its progress bar
 `progress`
 `choice`            ``"auto"``: the cost model
 `setup`, `outcome`  arguments in, each checked; errors and warnings out
