@@ -367,3 +367,16 @@ def test_any_number_of_threads_gives_the_same_bits() -> None:
     first, second = (st.GDClassifier(n_jobs=n_jobs).fit(X, y).coef_ for n_jobs in (1, 2))
     assert np.array_equal(first, second)
     assert np.array_equal(first, st.GDClassifier(n_jobs=-1).fit(X, y).coef_)
+
+
+def test_parts_have_the_same_targets() -> None:
+    X, y = np.arange(12.0).reshape(6, 2), np.arange(6.0)
+    model = st.GDRegressor().partial_fit(X, y)
+    with pytest.raises(st.InputError, match="y: expected one dimension, as in the parts before; got 2 columns"):
+        model.partial_fit(X, np.c_[y, y])
+
+
+def test_a_wrong_loss_can_be_displayed() -> None:
+    """A notebook shows the estimator before `fit` can say what is wrong with it."""
+    for model in (st.GDClassifier(loss="typo"), st.GDRegressor(loss="typo")):
+        assert "typo" in model._repr_html_()

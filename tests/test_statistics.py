@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pickle
 from itertools import pairwise
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -97,6 +98,30 @@ def test_statistics_of_machines_are_merged() -> None:
     assert repr(st.SufficientStatistics()) == "SufficientStatistics()"
 
 
+@pytest.mark.parametrize("size", [1e-9, 1e-3, 1e9])
+def test_weights_of_parts_keep_their_ratio(size: float) -> None:
+    """Also where those of one part alone would leave the range of the type of X."""
+    weight = WEIGHT * np.where(np.arange(400) < 150, size, 1.0)
+    parts = taken([150], X=X, y=Y, sample_weight=weight)
+    whole = st.descend(X, Y, sample_weight=weight, method="newton", tol=1e-9)
+    assert parts.weight == pytest.approx(weight.sum())
+    assert parts.descend(method="newton", tol=1e-9).coef == pytest.approx(whole.coef, rel=1e-7)
+
+
+@given(constant=strategies.sampled_from([0.1, 1 / 3, 7.0, 100.1]), n=strategies.integers(3, 40))
+def test_constant_columns_with_weights(constant: float, n: int) -> None:
+    rows = np.c_[np.arange(float(n)), np.full(n, constant)]
+    statistics = st.SufficientStatistics().update(rows, 2 * rows[:, 0], sample_weight=np.linspace(0.5, 1.5, n))
+    assert np.diag(statistics.moments).min() >= 0
+    assert statistics.descend(method="newton").coef[0] == pytest.approx(2.0)
+
+
+def test_a_model_says_how_many_rows_there_were(tmp_path: Path) -> None:
+    statistics = taken([7], X=X, y=Y, sample_weight=WEIGHT)
+    st.save(statistics.descend(method="newton"), tmp_path / "line.safetensors")
+    assert st.load(tmp_path / "line.safetensors").training["rows"] == statistics.n_samples == 400
+
+
 def test_constant_columns_and_single_rows() -> None:
     statistics = st.SufficientStatistics()
     for row, y in [([1.0, 7.0], 3.0), ([2.0, 7.0], 5.0), ([4.0, 7.0], 9.0)]:
@@ -104,6 +129,16 @@ def test_constant_columns_and_single_rows() -> None:
     fit = statistics.descend(method="newton")
     assert fit.coef[0] == pytest.approx(2.0)
     assert fit.loss == pytest.approx(0.0, abs=1e-20)
+
+
+#: Finite by themselves, but not as far from X as they are.
+FAR = np.full((400, 4), 1e200)
+
+
+class OnGpu:
+    """What speaks of itself as an array in the memory of a GPU."""
+
+    __cuda_array_interface__: ClassVar[dict[str, Any]] = {}
 
 
 BEFORE = st.SufficientStatistics().update(pd.DataFrame(X, columns=["a", "b", "c", "d"]), Y)
@@ -121,6 +156,12 @@ BEFORE = st.SufficientStatistics().update(pd.DataFrame(X, columns=["a", "b", "c"
         (lambda s: s.update(X, Y, sample_weight=-WEIGHT), "sample_weight"),
         (lambda s: s.descend(loss="huber"), "loss: statistics stand for squared errors"),
         (lambda s: s.descend(batch_size=3), "batch_size: statistics stand for"),
+        (lambda s: s.descend(method="sgd"), "method: statistics stand for"),
+        (lambda s: s.descend(method=st.Adam(batch_size=2)), "method: statistics stand for"),
+        (lambda s: s.update(sp.csr_array((2, 1_000_000)), [1.0, 2.0]), "at most 4096 columns"),
+        (lambda s: s.update(OnGpu(), Y), "X: expected an array in main memory"),
+        (lambda s: s.merge(3), "other: expected SufficientStatistics; got int"),
+        (lambda s: s.merge(st.SufficientStatistics().update(FAR, Y)), "beyond the largest number"),
         (lambda _: st.SufficientStatistics().descend(), "at least one row that weighs something"),
         (lambda _: st.SufficientStatistics().update(X, Y, sample_weight=0 * Y).descend(), "weigh"),
     ],

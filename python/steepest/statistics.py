@@ -9,11 +9,12 @@ import numpy as np
 
 from steepest import _steepest
 from steepest.backends import thread_count
+from steepest.choice import MOST_GRAM_FEATURES
 from steepest.descend import descend
 from steepest.design import check_finite
 from steepest.errors import InputError
 from steepest.problem import make_problem
-from steepest.tables import expect_names
+from steepest.tables import expect_names, is_on_gpu
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -32,13 +33,15 @@ class SufficientStatistics:
     Attributes
     ----------
     weight : float
-        The rows, or their weights, added up.
+        The weights of the rows added up; each is one if not given.
     mean : ndarray of float64, (n_features + n_targets,)
         Of the columns of X, then of y less the offset.
     moments : ndarray of float64, (n_features + n_targets, n_features + n_targets)
         :math:`\sum_i s_i (v_i - \bar v)(v_i - \bar v)^\top` over rows v = (x, y).
     n_targets : int
         Columns of y.
+    n_samples : int
+        The rows, whatever they weigh.
     several : bool
         Whether y has two dimensions.
     feature_names : list of str or None
@@ -70,6 +73,7 @@ class SufficientStatistics:
     n_targets: int = 1
     several: bool = False
     feature_names: list[str] | None = None
+    n_samples: int = 0
 
     def update(
         self,
@@ -105,13 +109,27 @@ class SufficientStatistics:
             If an argument is not what it should be, or the columns are not those of the rows before; then nothing has
             been taken in.
         """
+        given = {"X": X, "y": y, "sample_weight": sample_weight, "offset": offset}
+        for name, array in given.items():
+            if is_on_gpu(array):
+                raise InputError(
+                    f"{name}: expected an array in main memory; {name}.get() of CuPy, {name}.cpu() of PyTorch make one"
+                )
         problem = make_problem(
             X, y, loss="mse", alpha=0.0, fit_intercept=True, sample_weight=sample_weight, offset=offset
         )
+        n, d = problem.design.shape
+        if d > MOST_GRAM_FEATURES:
+            raise InputError(
+                f"X: statistics take at most {MOST_GRAM_FEATURES} columns, whose squares they keep; X has {d}"
+            )
         weight, mean, moments = _steepest.statistics(problem, thread_count(n_threads))
         if not np.isfinite(moments).all():
             check_finite(problem.design, problem.feature_names)
-            raise InputError("X, y: their squares are beyond the largest number; divide them by a constant")
+        if problem.sample_weight is not None:
+            # Weights were brought into the range of the type of X; those of other parts may not have been.
+            factor = np.max(np.asarray(sample_weight, np.float64)) / float(problem.sample_weight.max())
+            weight, moments = factor * weight, factor * moments
         part = SufficientStatistics(
             weight,
             mean,
@@ -119,6 +137,7 @@ class SufficientStatistics:
             problem.loss.width,
             problem.targets.ndim > 1,
             problem.feature_names,
+            n,
         )
         return self.merge(part)
 
@@ -137,24 +156,29 @@ class SufficientStatistics:
         Raises
         ------
         InputError
-            If the columns differ.
+            If the columns differ, or their squares leave the range of numbers; then nothing has been taken in.
         """
+        if not isinstance(other, SufficientStatistics):
+            raise InputError(f"other: expected SufficientStatistics; got {type(other).__name__}")
         if not len(other.mean):
             return self
         if not len(self.mean):
+            _check_range(other.moments)
             vars(self).update(vars(other))
             return self
         if (len(self.mean), self.n_targets, self.several) != (len(other.mean), other.n_targets, other.several):
             raise InputError(f"X, y: expected {self._shape()}, as before; got {other._shape()}")
         if self.feature_names is not None and other.feature_names is not None:
             expect_names("X", other.feature_names, self.feature_names)
-        self.weight, self.mean, moments = _steepest.merged_statistics(self._flat(), other._flat())
-        self.moments = _symmetric(moments, len(self.mean))
+        weight, mean, moments = _steepest.merged_statistics(self._flat(), other._flat())
+        _check_range(moments)
+        self.weight, self.mean, self.moments = weight, mean, _symmetric(moments, len(mean))
+        self.n_samples += other.n_samples
         self.feature_names = self.feature_names or other.feature_names
         return self
 
     def __repr__(self) -> str:
-        return "SufficientStatistics()" if not len(self.mean) else f"<{self.weight:,g} rows of {self._shape()}>"
+        return "SufficientStatistics()" if not len(self.mean) else f"<{self.n_samples:,} rows of {self._shape()}>"
 
     def _shape(self) -> str:
         targets = f"{self.n_targets} targets" if self.several else "one target"
@@ -218,11 +242,23 @@ class SufficientStatistics:
         given = sorted({"loss", "sample_weight", "offset", "batch_size", "validation_fraction"} & set(options))
         if given:
             raise InputError(f"{given[0]}: statistics stand for squared errors over all rows; pass rows to st.descend")
+        method = options.get("method")
+        if method == "sgd" or getattr(method, "batch_size", None) is not None:
+            raise InputError("method: statistics stand for all rows, not for mini-batches; pass rows to st.descend")
         X, y, weight = self.rows()
-        return replace(descend(X, y, loss="mse", sample_weight=weight, **options), feature_names=self.feature_names)
+        fit = descend(X, y, loss="mse", sample_weight=weight, **options)
+        recipe = fit.recipe._replace(shape=(self.n_samples, X.shape[1]))
+        return replace(fit, feature_names=self.feature_names, recipe=recipe)
 
 
 def _symmetric(lower: NDArray[np.float64], order: int) -> NDArray[np.float64]:
-    """Return the whole matrix, given its lower triangle by rows."""
+    """Return the whole matrix, given its lower triangle by rows; squares that rounding made negative are zero."""
     triangle = lower.reshape(order, order)
-    return np.tril(triangle) + np.tril(triangle, -1).T
+    whole = np.tril(triangle) + np.tril(triangle, -1).T
+    np.fill_diagonal(whole, np.maximum(np.diag(whole), 0.0))
+    return whole
+
+
+def _check_range(moments: NDArray[np.float64]) -> None:
+    if not np.isfinite(moments).all():
+        raise InputError("X, y: their squares are beyond the largest number; divide them by a constant")

@@ -28,6 +28,7 @@ from steepest.descend import descend_defaults, run
 from steepest.design import as_design, check_finite
 from steepest.errors import DivergenceError, InputError
 from steepest.estimators.watching import CallbackSupportMixin, Printed, Watched, all_of
+from steepest.losses import as_loss
 from steepest.methods import DEFAULT_BATCH, MINI_BATCH, Adam, StochasticGradientDescent
 from steepest.problem import as_offset
 from steepest.setup import Setup, set_up
@@ -136,13 +137,21 @@ class LinearEstimator(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc
         tags.input_tags.sparse = True
         return tags
 
+    def _has_loss(self, kind: type[Loss]) -> bool:
+        """Return whether the loss is of this kind; a wrong one is none: `fit` says so, not a notebook's display."""
+        try:
+            return isinstance(as_loss(self.loss), kind)
+        except InputError:
+            return False
+
     def sparsify(self) -> Self:
         """Keep the coefficients as a sparse matrix: smaller where an ℓ1 penalty made most of them zero.
 
         Returns
         -------
         self
-            `coef_` is a scipy.sparse matrix, (n_scores, n_features), of which predictions read only what is not zero.
+            `coef_` is a scipy.sparse matrix, (n_scores, n_features), of which predictions read only what is not zero:
+            in columns of zeros, entries that are not finite are not seen.
 
         Examples
         --------

@@ -134,7 +134,7 @@ validation_fraction, n_iter_no_change, warm_start, backend, n_jobs, random_state
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_class = not isinstance(as_loss(self.loss), SquaredHinge)
+        tags.classifier_tags.multi_class = not self._has_loss(SquaredHinge)
         return tags
 
     @with_callbacks
@@ -205,8 +205,9 @@ validation_fraction, n_iter_no_change, warm_start, backend, n_jobs, random_state
         -------
         self
             Every call is an epoch of ``"sgd"`` without momentum, or of ``"adam"`` if that is the solver; `history_` is
-            that of this call. ``"sgd"`` brings the columns of ten rows or more to one scale, by these rows;
-            ``"adam"``, whose memory goes on from part to part, takes them as they are.
+            that of this call. ``"sgd"`` brings the columns of ten rows or more to one scale, by these rows,
+            and its step sizes start anew with every call; ``"adam"``, whose memory and steps go on from part to part,
+            takes the columns as they are, and so does ``"sgd"`` with ``precondition=False``.
 
         Examples
         --------

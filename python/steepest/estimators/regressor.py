@@ -149,9 +149,8 @@ class GDRegressor(RegressorMixin, LinearEstimator):  # type: ignore[misc]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        kind = type(as_loss(self.loss))
-        tags.target_tags.multi_output = kind is Mse
-        tags.target_tags.positive_only = kind is Poisson
+        tags.target_tags.multi_output = self._has_loss(Mse)
+        tags.target_tags.positive_only = self._has_loss(Poisson)
         return tags
 
     @with_callbacks
@@ -219,8 +218,9 @@ class GDRegressor(RegressorMixin, LinearEstimator):  # type: ignore[misc]
         -------
         self
             Every call is an epoch of ``"sgd"`` without momentum, or of ``"adam"`` if that is the solver; `history_` is
-            that of this call. ``"sgd"`` brings the columns of ten rows or more to one scale, by these rows;
-            ``"adam"``, whose memory goes on from part to part, takes them as they are.
+            that of this call. ``"sgd"`` brings the columns of ten rows or more to one scale, by these rows,
+            and its step sizes start anew with every call; ``"adam"``, whose memory and steps go on from part to part,
+            takes the columns as they are, and so does ``"sgd"`` with ``precondition=False``.
 
         Examples
         --------
@@ -235,6 +235,12 @@ class GDRegressor(RegressorMixin, LinearEstimator):  # type: ignore[misc]
         first = not hasattr(self, "coef_")
         matrix, targets = self._as_checked(X, y, reset=first, several=is_table(np.asarray(y)), numeric=True)
         self._check_loss()
+        if not first and np.shape(targets)[1:] != np.shape(self.fit_.coef)[:-1]:
+            before, now = (
+                f"{shape[0]} columns" if shape else "one dimension"
+                for shape in (np.shape(self.fit_.coef)[:-1], np.shape(targets)[1:])
+            )
+            raise InputError(f"y: expected {before}, as in the parts before; got {now}")
         weights = weights_of(matrix, sample_weight)
         self._in_our_words(self._update, matrix, targets, weights, told(X, y, sample_weight))
         return self
