@@ -15,7 +15,7 @@ DATA = Path(__file__).parent / "data"
 
 @dataclass(frozen=True)
 class Case:
-    """Minimise F(W, b) = average loss + ½ α ‖W‖²; the intercept is not penalised."""
+    """Minimise F(W, b) = average loss + ½ α ‖W‖² + λ ‖W‖₁; the intercept is not penalised."""
 
     name: str
     title: str
@@ -23,6 +23,8 @@ class Case:
     y: Any
     loss: str
     alpha: float
+    l1: float = 0.0
+    """λ"""
 
     @property
     def inverse_strength(self) -> float:
@@ -37,7 +39,8 @@ class Case:
             rows = slice(start, start + (1 << 16))
             scores = self.X[rows].astype(np.float64) @ coef.T + intercept
             total += float(np.sum(_losses(self.loss, self.y[rows], scores)))
-        return total / self.X.shape[0] + self.alpha / 2 * float(np.sum(coef**2))
+        penalty = self.alpha / 2 * float(np.sum(coef**2)) + self.l1 * float(np.sum(np.abs(coef)))
+        return total / self.X.shape[0] + penalty
 
 
 def _losses(loss: str, y: Any, scores: Any) -> Any:
@@ -130,7 +133,20 @@ def digits(shrink: int) -> Case:
     return Case("digits", f"ten classes, {len(X):,}×64 float32, C = 1", X, y, "log_loss", 1 / len(X))
 
 
+def lasso(shrink: int) -> Case:
+    """A few of many columns, each much like the one before."""
+    generator, n, d, alike = np.random.default_rng(0), 100_000 // shrink, 256, 0.95
+    X = _normal(generator, n, d)
+    for j in range(1, d):
+        X[:, j] = alike * X[:, j - 1] + np.sqrt(1 - alike**2, dtype=np.float32) * X[:, j]
+    y = X[:, :: d // 20] @ generator.standard_normal(len(range(0, d, d // 20))).astype(np.float32)
+    y += 3 + _normal(generator, n, 1)[:, 0]
+    largest = float(2 * np.abs((X - X.mean(axis=0)).T @ (y - y.mean())).max() / n)
+    title = f"least squares with an ℓ1 penalty, a hundredth of the largest, {n:,}×{d} float32, correlation 0.95"
+    return Case("lasso", title, X, y, "mse", 0.0, l1=largest / 100)
+
+
 #: Problems to be solved to a relative gap.
 CASES: dict[str, Callable[[int], Case]] = {
-    make.__name__: make for make in (ols, logistic, badscale, a9a, sparse, digits)
+    make.__name__: make for make in (ols, logistic, badscale, a9a, sparse, digits, lasso)
 }

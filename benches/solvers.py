@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -29,8 +30,16 @@ def steepest(case: Case, tolerance: float) -> Callable[[], Answer]:
     import steepest as st
 
     def fit() -> Answer:
+        alpha = case.alpha + case.l1
         found = st.descend(
-            case.X, case.y, loss=case.loss, alpha=case.alpha, method="auto", tol=tolerance, n_threads=THREADS
+            case.X,
+            case.y,
+            loss=case.loss,
+            alpha=alpha,
+            l1_ratio=case.l1 / alpha if alpha else 0.0,
+            method="auto",
+            tol=tolerance,
+            n_threads=THREADS,
         )
         return found.coef, found.intercept
 
@@ -93,8 +102,24 @@ def sklearn_linear_regression(case: Case, tolerance: float) -> Callable[[], Answ
     return fit
 
 
+def sklearn_lasso(case: Case, tolerance: float) -> Callable[[], Answer]:
+    """Lasso(precompute=True, tol=tol)."""
+    from sklearn.linear_model import Lasso
+
+    if not case.l1:
+        raise NotForThisCaseError("for an ℓ1 penalty")
+    # Its squared error is halved.
+    model = Lasso(alpha=case.l1 / 2, precompute=True, tol=tolerance, max_iter=100_000)
+
+    def fit() -> Answer:
+        model.fit(case.X, case.y)
+        return model.coef_, model.intercept_
+
+    return fit
+
+
 def glum(case: Case, tolerance: float) -> Callable[[], Answer]:
-    """GeneralizedLinearRegressor(l1_ratio=0, gradient_tol=tol)."""
+    """GeneralizedLinearRegressor(l1_ratio=0 or 1, gradient_tol=tol)."""
     from glum import GeneralizedLinearRegressor
 
     if case.loss == "log_loss" and len(np.unique(case.y)) > 2:
@@ -102,9 +127,11 @@ def glum(case: Case, tolerance: float) -> Callable[[], Answer]:
     if case.X.shape[1] > 10_000:
         raise NotForThisCaseError(f"a Hessian of {case.X.shape[1]:,}² numbers")
     family = "normal" if case.loss == "mse" else "binomial"
+    # Its squared error is halved.
+    alpha, l1_ratio = (case.l1 / 2, 1) if case.l1 else (case.alpha, 0)
     y = case.y.astype(case.X.dtype)
     model = GeneralizedLinearRegressor(
-        family=family, alpha=case.alpha, l1_ratio=0, gradient_tol=tolerance, max_iter=10_000
+        family=family, alpha=alpha, l1_ratio=l1_ratio, gradient_tol=tolerance, max_iter=10_000
     )
 
     def fit() -> Answer:
@@ -163,6 +190,21 @@ def snapml(case: Case, tolerance: float) -> Callable[[], Answer]:
     return fit
 
 
+def skglm_lasso(case: Case, tolerance: float) -> Callable[[], Answer]:
+    """Lasso(alpha, tol=tol)."""
+    from skglm import Lasso
+
+    if not case.l1:
+        raise NotForThisCaseError("for an ℓ1 penalty")
+    model = Lasso(alpha=case.l1 / 2, tol=tolerance, max_iter=1000)
+
+    def fit() -> Answer:
+        model.fit(case.X, case.y)
+        return model.coef_, model.intercept_
+
+    return fit
+
+
 def skglm(case: Case, tolerance: float) -> Callable[[], Answer]:
     """GeneralizedLinearEstimator(Logistic(), L1_plus_L2(alpha, 0), ProxNewton(tol=tol)): its LBFGS has no intercept."""
     from skglm import GeneralizedLinearEstimator
@@ -193,22 +235,34 @@ SOLVERS: dict[str, Solver] = {
     "sklearn newton-cholesky": sklearn_newton_cholesky,
     "sklearn Ridge cholesky": sklearn_ridge_cholesky,
     "sklearn LinearRegression": sklearn_linear_regression,
+    "sklearn Lasso": sklearn_lasso,
     "glum": glum,
     "cyanure": cyanure,
     "snapml": snapml,
     "skglm": skglm,
+    "skglm Lasso": skglm_lasso,
 }
+#: Those that can have an ℓ1 penalty here.
+WITH_L1 = {"steepest", "sklearn Lasso", "glum", "skglm Lasso"}
+
+
+def solver_for(case: Case, name: str) -> Solver:
+    """Return the solver of this name, if the penalty is one that it has."""
+    if case.l1 and name not in WITH_L1:
+        raise NotForThisCaseError("no ℓ1 penalty")
+    return SOLVERS[name]
 
 
 def exact(case: Case) -> float:
     """Return the lowest objective that two libraries find in float64 at a tolerance as tight as they take."""
-    tight = Case(case.name, case.title, case.X.astype(np.float64), case.y, case.loss, case.alpha)
+    tight = replace(case, X=case.X.astype(np.float64))
     found = []
     with warnings.catch_warnings():
         # At this tolerance rounding ends the search; how far it got is what counts.
         warnings.simplefilter("ignore")
-        rivals = (steepest, sklearn_linear_regression, sklearn_newton_cholesky, sklearn_lbfgs)
-        for solver in rivals[:3] if case.X.shape[1] < 10_000 else (steepest, sklearn_lbfgs):
+        small = case.X.shape[1] < 10_000
+        rivals = (steepest, sklearn_linear_regression, sklearn_newton_cholesky) if small else (steepest, sklearn_lbfgs)
+        for solver in (steepest, sklearn_lasso) if case.l1 else rivals:
             try:
                 found.append(tight.objective(*solver(tight, 1e-10)()))
             except NotForThisCaseError:

@@ -9,7 +9,7 @@ import warnings
 from typing import Any
 
 from cases import CASES, Case
-from solvers import LOOSE_TO_TIGHT, SOLVERS, NotForThisCaseError, exact
+from solvers import LOOSE_TO_TIGHT, NotForThisCaseError, exact, solver_for
 
 REPEATS = 3
 #: A relative gap at which a solver has arrived; one further point shows where its curve goes.
@@ -45,7 +45,7 @@ def race(case: Case, name: str, best_objective: float, limit: float) -> None:
             return
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            fit = SOLVERS[name](case, tolerance)
+            fit = solver_for(case, name)(case, tolerance)
             # The first call loads and compiles.
             if tolerance == LOOSE_TO_TIGHT[0]:
                 start = time.perf_counter()

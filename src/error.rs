@@ -18,6 +18,8 @@ pub enum Error {
     HessianTooLarge { n_parameters: usize, gigabytes: f64 },
     #[error("strategy 'gram': only squared errors have sufficient statistics; pass strategy='stream'")]
     NotQuadratic,
+    #[error("method 'coordinate' needs sufficient statistics; pass strategy='gram'")]
+    NoStatistics,
     #[error("interrupted")]
     Interrupted,
 }

@@ -59,6 +59,11 @@ impl NormalEquations {
         }
     }
 
+    /// Whether a column varies by more than rounding, or a penalty holds it.
+    pub fn is_felt(&self, column: usize) -> bool {
+        self.scales[column].is_finite()
+    }
+
     /// A Cholesky factor of the scaled matrix, with a little more on its diagonal where it is singular.
     pub fn factor(&self) -> Factor {
         let (d, scales) = (self.gram.nrows(), &self.scales);

@@ -21,7 +21,8 @@
 //! | [`spectrum`] | the largest eigenvalue of an operator |
 //! | [`statistics`] | all that least squares needs to know of the rows |
 //! | [`least_squares`] | its solution in closed form |
-//! | [`quadratic`] | its objective without the rows |
+//! | [`coordinate`] | a quadratic, coordinate by coordinate |
+//! | [`quadratic`] | the objective of least squares without the rows |
 //! | [`empirical`] | the objective of a sample: loss, penalty, scaling |
 //! | [`state`] | what a descent must remember to go on |
 //! | [`batches`] | the rows of each mini-batch |
@@ -66,6 +67,8 @@ pub mod spectrum;
 pub mod statistics;
 
 pub mod least_squares;
+
+pub mod coordinate;
 
 pub mod quadratic;
 

@@ -35,6 +35,11 @@ pub trait Objective {
         None
     }
 
+    /// Where coordinate descent leads in a step: only where the objective knows itself as a quadratic.
+    fn coordinate_step(&mut self, _parameters: &[f64]) -> Result<Vec<f64>, Error> {
+        Err(Error::NoStatistics)
+    }
+
     fn n_rows(&self) -> usize;
 
     /// Overwrites `gradient` with an estimate of the smooth part's gradient from some of the rows; unbiased where they

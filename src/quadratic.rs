@@ -3,9 +3,11 @@
 //! F(a + δ) = F(a) + ⟨∇F(a), δ⟩ + ½ δᵀ H δ holds exactly. About a point near the minimum nothing cancels: what is added
 //! to the minimum is a sum of squares.
 
+use crate::coordinate::Coordinates;
 use crate::lanes::dot;
 use crate::least_squares::NormalEquations;
 use crate::objective::Layout;
+use crate::penalty::ElasticNet;
 use faer::Mat;
 
 /// The average loss, without a penalty, in the variables of X as it is.
@@ -21,6 +23,8 @@ pub struct Quadratic {
     pub value: f64,
     /// ∇F(a)
     pub gradient: Vec<f64>,
+    /// Columns that vary.
+    felt: Vec<bool>,
     way: Vec<f64>,
 }
 
@@ -47,6 +51,7 @@ impl Quadratic {
             // No maximum: that would hide what is not a number.
             value: if value < 0.0 { 0.0 } else { value },
             gradient,
+            felt: (0..d).map(|j| equations.is_felt(j)).collect(),
             way: vec![0.0; d],
         }
     }
@@ -81,6 +86,34 @@ impl Quadratic {
             }
         }
         value
+    }
+
+    /// Where a cycle of coordinate steps, and Newton's step among what it leaves, lead from `parameters`; the intercept
+    /// is always at its best.
+    pub fn coordinate_step(&mut self, parameters: &mut [f64], penalty: ElasticNet) {
+        let (layout, d, share) = (self.layout, self.layout.n_features, 2.0 / self.layout.width as f64);
+        let (anchor, anchor_intercept) = layout.split(&self.anchor);
+        let (slope, intercept_slope) = layout.split(&self.gradient);
+        let (coef, intercept) = layout.split_mut(parameters);
+        let coordinates = Coordinates { gram: &self.gram, felt: &self.felt, penalty };
+        for (k, w) in coef.chunks_exact_mut(d).enumerate() {
+            let row = k * d..(k + 1) * d;
+            let at_center = intercept_slope.get(k).copied().unwrap_or(0.0);
+            let move_from_anchor = |way: &mut [f64], w: &[f64]| {
+                way.iter_mut().zip(w).zip(&anchor[row.clone()]).for_each(|((way, w), a)| *way = w - a);
+            };
+            move_from_anchor(&mut self.way, w);
+            // With the intercept at its best, the mean row's score moves by −∂F/∂b ÷ share.
+            let mut slope: Vec<f64> =
+                slope[row.clone()].iter().zip(&self.center).map(|(slope, m)| slope - m * at_center).collect();
+            slope.iter_mut().zip(self.gram.chunks_exact(d)).for_each(|(slope, line)| *slope += dot(line, &self.way));
+            coordinates.cycle(w, &mut slope);
+            coordinates.settle(w, &mut slope);
+            if let Some(b) = intercept.get_mut(k) {
+                move_from_anchor(&mut self.way, w);
+                *b = anchor_intercept[k] - at_center / share - dot(&self.center, &self.way);
+            }
+        }
     }
 
     /// The diagonal of G.

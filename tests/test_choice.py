@@ -62,11 +62,15 @@ def test_few_columns_are_for_newton(backend: str, loss: str) -> None:
 
 @pytest.mark.parametrize("loss", TARGETS)
 @pytest.mark.parametrize("l1_ratio", [0.5, 1.0])
-def test_l1_is_for_nesterov(backend: str, loss: str, l1_ratio: float) -> None:
+def test_l1_is_for_coordinates_or_nesterov(backend: str, loss: str, l1_ratio: float) -> None:
     options: dict[str, Any] = {"alpha": 0.01, "l1_ratio": l1_ratio, "method": "auto", "tol": 1e-6, "backend": backend}
     fit = st.descend(X, TARGETS[loss], loss=loss, **options)
-    assert (fit.method, fit.converged) == ("nesterov", True)
-    assert fit.reason == "an ℓ1 penalty needs a proximal method"
+    by_rows = st.descend(X, TARGETS[loss], loss=loss, strategy="stream", **options)
+    assert (by_rows.method, by_rows.converged) == ("nesterov", True)
+    assert by_rows.reason == "an ℓ1 penalty needs a proximal method"
+    assert (fit.method, fit.converged) == ("coordinate" if loss == "mse" else "nesterov", True)
+    assert fit.reason.startswith("an ℓ1 penalty ")
+    assert fit.loss == pytest.approx(by_rows.loss, rel=1e-6)
     # No penalty has no ℓ1 part, whatever its share.
     assert st.descend(X, TARGETS["mse"], l1_ratio=l1_ratio, method="auto", backend=backend).method == "newton"
 
@@ -125,9 +129,10 @@ def test_the_choice_is_never_plain_descent(
     design = csr_array(shape) if sparse else np.zeros(shape)
     problem = problem_of(design, n_classes=n_classes, l1_ratio=l1_ratio)
     method, reason = choose_method(problem, batch_size)
-    assert method.name in {"newton", "lbfgs", "nesterov", "sgd"}
+    assert method.name in {"newton", "lbfgs", "nesterov", "coordinate", "sgd"}
     assert (method.name == "sgd") == (batch_size is not None)
-    assert (method.name == "nesterov") == (l1_ratio > 0 and batch_size is None)
+    assert (method.name in {"nesterov", "coordinate"}) == (l1_ratio > 0 and batch_size is None)
+    assert not method.needs_statistics or problem.loss.name == "mse"
     assert len(reason.split()) >= 4
     assert method.takes_l1 or l1_ratio == 0
     if method.name in {"newton", "lbfgs"}:

@@ -202,7 +202,7 @@ def test_wrong_options(
     assert list(table.parent.iterdir()) == [table]
 
 
-@pytest.mark.parametrize("method", ["gd", "momentum", "nesterov", "sgd", "lbfgs", "newton"])
+@pytest.mark.parametrize("method", ["gd", "momentum", "nesterov", "sgd", "lbfgs", "newton", "coordinate"])
 def test_method(steepest: Callable[..., Outcome], table: Path, method: str) -> None:
     outcome = steepest("fit", table, "--target", "price", "--method", method)
     assert outcome.code == 0
@@ -213,7 +213,7 @@ def test_method(steepest: Callable[..., Outcome], table: Path, method: str) -> N
 def test_method_is_chosen_by_the_problem(steepest: Callable[..., Outcome], table: Path) -> None:
     assert "method: newton, because 3 parameters, 32 rows" in steepest("fit", table, "--target", "price").out
     outcome = steepest("fit", table, "--target", "price", "--alpha", 1, "--l1-ratio", 0.5)
-    assert "method: nesterov, because an ℓ1 penalty needs a proximal method" in outcome.out
+    assert "method: coordinate, because an ℓ1 penalty on squared errors goes coordinate by coordinate" in outcome.out
 
 
 def coefficients(outcome: Outcome) -> dict[str, float]:

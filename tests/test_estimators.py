@@ -252,7 +252,7 @@ def test_a_warning_is_of_both_kinds_and_names_the_line_that_fits(through_a_pipel
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"solver": "newto"}, "solver: expected one of adam, gd, .*; got 'newto'; did you mean 'newton'"),
+        ({"solver": "newto"}, "solver: expected one of adam, coordinate, gd, .*; got 'newto'; did you mean 'newton'"),
         ({"solver": "newton", "batch_size": 3}, "batch_size: solver 'newton' uses all rows"),
         ({"solver": "lbfgs", "penalty": "l1"}, "penalty: solver 'lbfgs' needs a smooth penalty, penalty='l2'; solvers"),
         ({"penalty": "l3"}, "penalty: expected one of elasticnet, l1, l2; got 'l3'"),

@@ -252,7 +252,8 @@ def test_fit_says_why_its_method(backend: str) -> None:
     assert (asked.method, asked.reason) == ("momentum", "it was asked for")
     cases: list[tuple[dict[str, Any], str, str]] = [
         ({}, "newton", "3 parameters, 12 rows: newton should take "),
-        ({"alpha": 1.0, "l1_ratio": 0.5}, "nesterov", "an ℓ1 penalty needs a proximal method"),
+        ({"alpha": 1.0, "l1_ratio": 0.5}, "coordinate", "an ℓ1 penalty on squared errors goes coordinate by"),
+        ({"alpha": 1.0, "l1_ratio": 0.5, "strategy": "stream"}, "nesterov", "an ℓ1 penalty needs a proximal method"),
         ({"batch_size": 4}, "sgd", "batch_size asks for mini-batches"),
     ]
     for extra, method, reason in cases:
@@ -263,7 +264,9 @@ def test_fit_says_why_its_method(backend: str) -> None:
 
 @pytest.mark.parametrize("method", [*METHODS, "auto"])
 def test_iterate_is_descend_step_by_step(backend: str, method: str) -> None:
-    options: dict[str, Any] = {"method": method, "alpha": 0.1, "n_steps": 4, "backend": backend, "strategy": "stream"}
+    options: dict[str, Any] = {"method": method, "alpha": 0.1, "n_steps": 4, "backend": backend}
+    if method != "coordinate":
+        options["strategy"] = "stream"
     fit, steps = st.descend(X, Y, **options), list(st.iterate(X, Y, **options))
     assert [step.step for step in steps] == list(range(fit.n_steps + 1))
     assert steps[-1].coef.tobytes() == fit.coef.tobytes()

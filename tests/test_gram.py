@@ -17,6 +17,7 @@ from hypothesis import given, strategies
 
 import steepest as st
 from samples import Evaluation, Sample, define
+from steepest.methods import METHODS
 from strategies import Floats, LeastSquares, problems, samples
 from tolerance import tolerance
 
@@ -41,7 +42,7 @@ class Recipe(NamedTuple):
     @property
     def options(self) -> dict[str, Any]:
         """What `descend` is told: a rate below 1/L for `numbers`, because strategies differ in how they bound L."""
-        return self._asdict() | ({"learning_rate": 0.02} if self.method not in {"lbfgs", "newton"} else {})
+        return self._asdict() | ({"learning_rate": 0.02} if METHODS[self.method].takes_learning_rate else {})
 
 
 SMOOTH = [(0.0, 0.0), (0.3, 0.0)]
@@ -50,7 +51,11 @@ RECIPES = [
     *(Recipe(name, *penalty) for name in ("gd", "momentum", "nesterov", "adam") for penalty in SMOOTH + ROUGH),
     *(Recipe(name, *penalty) for name in ("lbfgs", "newton") for penalty in SMOOTH),
 ]
+BY_COORDINATES = [Recipe("coordinate", *penalty) for penalty in SMOOTH + ROUGH]
 every_recipe = pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: "-".join(map(str, recipe)))
+every_recipe_of_gram = pytest.mark.parametrize(
+    "recipe", RECIPES + BY_COORDINATES, ids=lambda recipe: "-".join(map(str, recipe))
+)
 
 
 class Numbers(NamedTuple):
@@ -286,7 +291,7 @@ def test_bits_do_not_depend_on_threads(layout: str, method: str, strategy: str) 
     assert all(bits(fit) == bits(fits[0]) for fit in fits)
 
 
-@every_recipe
+@every_recipe_of_gram
 @every_kind
 @either_dtype
 @rising

@@ -38,8 +38,8 @@ from steepest import step_sizes
 from steepest.backends.objective import ArrayObjective
 from steepest.batches import Batches
 from steepest.losses import Huber, LogLoss, Mse, Poisson, SquaredHinge
-from steepest.methods import _Accelerated, _Gradient, _HeavyBall, _Moments
 from steepest.penalties import ElasticNet
+from steepest.updates import AcceleratedUpdate, AdamUpdate, GradientUpdate, HeavyBallUpdate
 from strategies import KINDS, problems, samples
 
 Law = Callable[[Any], None]
@@ -222,7 +222,7 @@ def prox_before_the_step(_: Any, xp: Any, point: Any, gradient: Any, size: float
     return prox(point, size) - size * gradient
 
 
-def momentum_of_the_start(self: _HeavyBall, point: Any) -> None:
+def momentum_of_the_start(self: HeavyBallUpdate, point: Any) -> None:
     self.before = point if self.before is None else self.before
 
 
@@ -252,7 +252,7 @@ def a_tenth_of_the_step(*step: Any) -> Any:
 
 def moments_without_bias(self: Any, *step: Any) -> Any:
     xp, point, _, size, prox = step
-    own_size = size / (xp.sqrt(self.square) + self.adam.epsilon)
+    own_size = size / (xp.sqrt(self.square) + self.epsilon)
     return prox(point - own_size * self.mean, own_size)
 
 
@@ -297,7 +297,7 @@ SOFTMAX_FORMULA = LogLoss._softmax
 OBJECTIVE_INIT = ArrayObjective.__init__
 OBJECTIVE_EVALUATE = ArrayObjective.value_and_gradient
 BATCH_ROWS = Batches.rows
-ACCELERATED_TARGET: Any = _Accelerated.target
+ACCELERATED_TARGET: Any = AcceleratedUpdate.target
 
 #: What is replaced, by what, and the laws that must notice.
 MUTANTS: dict[str, tuple[Any, str, Any, list[str]]] = {
@@ -351,18 +351,23 @@ MUTANTS: dict[str, tuple[Any, str, Any, list[str]]] = {
     "prox on the intercept": (ArrayObjective, "prox", prox_of_everything, ["a step goes through the map"]),
     "prox without the step size": (ElasticNet, "prox", prox_without_size, ["proximal map"]),
     "hard threshold": (ElasticNet, "prox", hard_threshold, ["proximal map", "a step goes through the map"]),
-    "prox before the step": (_Gradient, "target", prox_before_the_step, ["a step goes through the map"]),
-    "momentum of the start": (_HeavyBall, "commit", momentum_of_the_start, ["momentum's steps"]),
-    "momentum outside the map": (_HeavyBall, "target", momentum_outside_the_map, ["momentum's steps"]),
-    "acceleration off by one": (_Accelerated, "target", acceleration_off_by_one, ["accelerated steps"]),
+    "prox before the step": (GradientUpdate, "target", prox_before_the_step, ["a step goes through the map"]),
+    "momentum of the start": (HeavyBallUpdate, "commit", momentum_of_the_start, ["momentum's steps"]),
+    "momentum outside the map": (HeavyBallUpdate, "target", momentum_outside_the_map, ["momentum's steps"]),
+    "acceleration off by one": (AcceleratedUpdate, "target", acceleration_off_by_one, ["accelerated steps"]),
     "step from the last answer": (
-        _Accelerated,
+        AcceleratedUpdate,
         "target",
         step_from_the_last_answer,
         ["accelerated steps"],
     ),
-    "a tenth of the step": (_Accelerated, "target", a_tenth_of_the_step, ["accelerated steps", "accelerated rate"]),
-    "moments without their bias": (_Moments, "target", moments_without_bias, ["Adam's steps"]),
+    "a tenth of the step": (
+        AcceleratedUpdate,
+        "target",
+        a_tenth_of_the_step,
+        ["accelerated steps", "accelerated rate"],
+    ),
+    "moments without their bias": (AdamUpdate, "target", moments_without_bias, ["Adam's steps"]),
     "batches one row off": (Batches, "rows", one_row_off, ["steps of mini-batches"]),
     "batches one step off": (Batches, "rows", rows_of_the_next_step, ["steps of mini-batches"]),
     "intercept not moved back": (ArrayObjective, "to_original", intercept_not_moved, ["preconditioning"]),
@@ -386,7 +391,7 @@ MUTANTS: dict[str, tuple[Any, str, Any, list[str]]] = {
         ["sandwich of the other losses", "definition"],
     ),
     "sign of a step": (
-        _Gradient,
+        GradientUpdate,
         "target",
         lambda *step: step[-1](step[2] + step[4] * step[3], step[4]),
         ["descends", "steps are literal"],
@@ -399,7 +404,7 @@ MUTANTS: dict[str, tuple[Any, str, Any, list[str]]] = {
         ["descends"],
     ),
     "normalised gradient": (
-        _Gradient,
+        GradientUpdate,
         "target",
         lambda *step: step[2] - step[4] * step[3] / max(1e-300, np.linalg.norm(step[3])),
         ["steps are literal"],

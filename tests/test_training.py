@@ -85,7 +85,7 @@ def test_lasso_as_scikit_learn() -> None:
     """Coefficients that it leaves out are exactly zero."""
     training = run("y", Options(alpha=0.4, l1_ratio=1.0, tol=1e-12, n_steps=100_000))
     task = training.task
-    assert training.fit.method == "nesterov"
+    assert training.fit.method == "coordinate"
     oracle = Lasso(alpha=0.2, tol=1e-14, max_iter=100_000).fit(task.X[task.train], task.y[task.train])
     assert training.model.coef[0] == pytest.approx(oracle.coef_, rel=1e-6, abs=1e-9)
     assert np.array_equal(training.model.coef[0] == 0, oracle.coef_ == 0)
@@ -94,7 +94,7 @@ def test_lasso_as_scikit_learn() -> None:
 
 def test_the_method_is_chosen_unless_it_is_asked_for() -> None:
     assert run("y").fit.method == "newton"
-    assert run("y", Options(alpha=0.1, l1_ratio=0.5)).fit.method == "nesterov"
+    assert run("y", Options(alpha=0.1, l1_ratio=0.5)).fit.method == "coordinate"
     training = run("y", Options(method="momentum", n_steps=50, tol=0.0))
     assert (training.fit.method, training.model.training["method"]) == ("momentum", "momentum")
     assert training.warning is None
@@ -121,7 +121,7 @@ def test_a_tolerance_that_was_not_reached_is_on_record() -> None:
     [
         (
             {"method": "sgdd"},
-            "method: expected one of adam, auto, gd, lbfgs, momentum, nesterov, newton, sgd; got 'sgd",
+            "method: expected one of adam, auto, coordinate, gd, lbfgs, momentum, nesterov, newton, sgd; got 'sgd",
         ),
         ({"method": None}, "method: expected one of "),
         ({"l1_ratio": 1.5}, r"l1_ratio: expected a number from 0 \(ridge\) to 1 \(lasso\); got 1.5"),

@@ -9,7 +9,7 @@ The map, in the order of imports (a module uses only modules above it; a test en
 `losses`            ℓ(y, z) and its derivative
 `penalties`         functions of the coefficients
 `step_sizes`        how far to go
-`methods`           what to do with a gradient
+`updates`, `methods` what to do with a gradient: the steps; the descriptions
 `batches`           the rows of each mini-batch
 `design`            the design matrix in: dense or sparse
 `problem`           problem, plan, solution: the descriptions that backends share
@@ -57,7 +57,16 @@ from steepest.errors import (
     SteepestError,
 )
 from steepest.losses import Huber, LogLoss, Mse, Poisson, SquaredHinge
-from steepest.methods import Adam, GradientDescent, Lbfgs, Momentum, Nesterov, Newton, StochasticGradientDescent
+from steepest.methods import (
+    Adam,
+    CoordinateDescent,
+    GradientDescent,
+    Lbfgs,
+    Momentum,
+    Nesterov,
+    Newton,
+    StochasticGradientDescent,
+)
 from steepest.problem import StepInfo
 from steepest.result import Fit, History, Step
 from steepest.statistics import SufficientStatistics
@@ -114,6 +123,7 @@ __all__ = [
     "BarzilaiBorwein",
     "Constant",
     "ConvergenceWarning",
+    "CoordinateDescent",
     "Cosine",
     "DivergenceError",
     "Exponential",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from steepest.design import Csr
 from steepest.errors import InputError
 from steepest.losses import Mse
-from steepest.methods import Lbfgs, Nesterov, Newton, StochasticGradientDescent
+from steepest.methods import CoordinateDescent, Lbfgs, Nesterov, Newton, StochasticGradientDescent
 from steepest.validation import known
 
 if TYPE_CHECKING:
@@ -36,11 +36,12 @@ FEWEST_GRAM_ENTRIES = 1 << 16
 MOST_NEWTON_PARAMETERS = 2048
 
 
-def choose_method(problem: Problem, batch_size: int | None) -> tuple[Method, str]:
+def choose_method(problem: Problem, batch_size: int | None, strategy: str = "auto") -> tuple[Method, str]:
     """Return a method for `problem` and the sentence that says why.
 
-    Mini-batches that were asked for: sgd. An ℓ1 part needs a proximal method: nesterov. Otherwise newton where it is a
-    matter of a millisecond, else the cheaper of newton and lbfgs, by the seconds that their steps should take, with n
+    Mini-batches that were asked for: sgd. An ℓ1 part: coordinate for "mse", unless its matrix would cost more than 100
+    passes or `strategy` is "stream"; else nesterov, a proximal method. Otherwise newton where it is a matter of a
+    millisecond, else the cheaper of newton and lbfgs, by the seconds that their steps should take, with n
     rows, d columns, k score columns, p parameters:
 
     * a pass reads all entries once; 2 k multiplications an entry;
@@ -51,6 +52,8 @@ def choose_method(problem: Problem, batch_size: int | None) -> tuple[Method, str
     if batch_size is not None:
         return StochasticGradientDescent(), "batch_size asks for mini-batches"
     if problem.penalty.l1 > 0:
+        if strategy != "stream" and _takes_statistics(problem):
+            return CoordinateDescent(), "an ℓ1 penalty on squared errors goes coordinate by coordinate"
         return Nesterov(), "an ℓ1 penalty needs a proximal method"
     newton, lbfgs = _newton_seconds(problem), LBFGS_STEPS * _pass_seconds(problem)
     size = f"{problem.n_parameters} parameters, {problem.n_samples} rows"
@@ -58,6 +61,13 @@ def choose_method(problem: Problem, batch_size: int | None) -> tuple[Method, str
         return Lbfgs(), f"{size}: too many parameters for a Hessian"
     method: Method = Newton() if newton <= max(lbfgs, MOMENT) else Lbfgs()
     return method, f"{size}: newton should take {_readable(newton)}, lbfgs {_readable(lbfgs)}"
+
+
+def _takes_statistics(problem: Problem) -> bool:
+    """Return whether there are sufficient statistics, and at less than the passes of a first-order method."""
+    if not isinstance(problem.loss, Mse) or problem.design.shape[1] > MOST_GRAM_FEATURES:
+        return False
+    return _gram_seconds(problem) < max(FIRST_ORDER_STEPS * _pass_seconds(problem), MOMENT)
 
 
 def _entries(problem: Problem) -> float:
@@ -103,6 +113,17 @@ def choose_strategy(problem: Problem, method: Method, given: str) -> str:
     in_batches = getattr(method, "batch_size", None) is not None
     able = isinstance(problem.loss, Mse) and not in_batches
     d = int(problem.design.shape[1])
+    if method.needs_statistics and not (able and d <= MOST_GRAM_FEATURES and given != "stream"):
+        found = (
+            f"loss {problem.loss.name!r} has none"
+            if not able
+            else "strategy='stream' reads the rows instead"
+            if given == "stream"
+            else f"they take at most {MOST_GRAM_FEATURES} columns and X has {d}"
+        )
+        raise InputError(
+            f"method: {method.name!r} needs the sufficient statistics of squared errors; {found}; pass method='auto'"
+        )
     if given == "gram":
         if not able:
             reason = (
@@ -117,7 +138,7 @@ def choose_strategy(problem: Problem, method: Method, given: str) -> str:
         return "gram"
     if given == "stream" or not able or d > MOST_GRAM_FEATURES:
         return "stream"
-    if method.name == "newton":
+    if method.name == "newton" or method.needs_statistics:
         return "gram"
     if _entries(problem) < FEWEST_GRAM_ENTRIES:
         return "stream"

@@ -11,6 +11,7 @@ import numpy as np
 from steepest.backends import get_backend, nearest, thread_count
 from steepest.design import check_finite
 from steepest.errors import InputError
+from steepest.methods import METHODS
 from steepest.outcome import check_outcome, warn_caller
 from steepest.problem import STATUSES, Callback, Solution, make_problem
 from steepest.result import Fit, History, Step
@@ -89,13 +90,13 @@ def descend(
         A known part o of the scores, such as the logarithm of an exposure.
     classes : array_like, optional
         All labels in their order, where `y` may hold only some of them; default: those in `y`, sorted.
-    method : {"gd", "momentum", "nesterov", "adam", "sgd", "lbfgs", "newton", "auto"} or a method
-        Or a description: ``st.Momentum(momentum=0.8)``. ``"auto"`` picks newton, lbfgs, nesterov or sgd by a cost model
-        (`steepest.choice`); `Fit.reason` says why. ``"lbfgs"`` and ``"newton"`` take no `l1_ratio`.
+    method : {"gd", "momentum", "nesterov", "adam", "sgd", "lbfgs", "newton", "coordinate", "auto"} or a method
+        Or a description: ``st.Momentum(momentum=0.8)``. ``"auto"`` picks by a cost model (`steepest.choice`);
+        `Fit.reason` says why. ``"lbfgs"`` and ``"newton"`` take no `l1_ratio`; ``"coordinate"`` is for ``"mse"``.
     learning_rate : float > 0, "auto", "armijo", "barzilai_borwein" or a rule
         The step size η in w ← w − η ∇F(w), or a rule for it: ``st.Cosine(0.1, n_steps=500)``. ``"auto"`` is 1/L, where
         L bounds the curvature of F, halved where F bends more than that; for ``"adam"`` 0.1 / √(1 + k); for ``"sgd"``
-        safe for the average row, and slowly falling. ``"lbfgs"`` and ``"newton"`` search for their own.
+        safe for the average row, and slowly falling. ``"lbfgs"``, ``"newton"`` and ``"coordinate"`` have their own.
     batch_size : int ≥ 1, optional
         Rows of a mini-batch, for ``"sgd"`` (default 256) and ``"adam"`` (default: all).
     n_steps : int ≥ 0
@@ -301,8 +302,7 @@ def loss_and_gradient(
 def iterate(X: ArrayLike, y: ArrayLike, *, n_steps: int = 1000, **options: Any) -> Iterator[Step]:
     """Descend one step at a time: a loop to look into, for teaching and notebooks.
 
-    The steps are those of `descend`, bit for bit where `strategy` is ``"stream"``, the default here; each costs one
-    evaluation more.
+    The steps are those of `descend`, bit for bit where `strategy` is the same; each costs one evaluation more.
 
     Parameters
     ----------
@@ -311,8 +311,8 @@ def iterate(X: ArrayLike, y: ArrayLike, *, n_steps: int = 1000, **options: Any) 
     n_steps : int ≥ 0
         Steps at the most.
     **options
-        Those of `descend` that say what to minimise and how. The loop ends by itself at `n_steps`, at `tol`, or where
-        no better point is found; leave it when you have seen enough.
+        Those of `descend` that say what to minimise and how; `strategy` is ``"stream"`` by default. The loop ends by
+        itself at `n_steps`, at `tol`, or where no better point is found; leave it when you have seen enough.
 
     Yields
     ------
@@ -338,7 +338,10 @@ def iterate(X: ArrayLike, y: ArrayLike, *, n_steps: int = 1000, **options: Any) 
     strange = sorted(set(options) - _iterate_options())
     if strange:
         raise InputError(f"iterate: {strange[0]!r} is not one of its options: {', '.join(sorted(_iterate_options()))}")
-    setup = set_up(X, y, **{**descend_defaults(), "strategy": "stream", **options, "n_steps": n_steps})
+    method: Any = options.get("method")
+    described = METHODS.get(method) if isinstance(method, str) else method
+    strategy = "auto" if getattr(described, "needs_statistics", False) else "stream"
+    setup = set_up(X, y, **{**descend_defaults(), "strategy": strategy, **options, "n_steps": n_steps})
     return _steps(setup)
 
 

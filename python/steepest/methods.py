@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from steepest.errors import InputError
 from steepest.step_sizes import SEARCHES, Auto, StepSize, as_step_size
+from steepest.updates import AcceleratedUpdate, AdamUpdate, GradientUpdate, HeavyBallUpdate
 from steepest.validation import flag, integer, known, number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    #: (parameters, size) → argmin_v ½ ‖v − parameters‖² / size + rough part; the size may differ between parameters.
-    Prox = Callable[[Any, Any], Any]
+    from steepest.updates import Update
 
 DEFAULT_BATCH = 256
 #: Adam divides by the size of the gradient, so curvature says nothing about its steps.
@@ -32,6 +30,8 @@ class Method(Protocol):
     """Whether it can minimise a penalty with an ℓ1 part."""
     takes_learning_rate: ClassVar[bool]
     """Whether it can make steps of a given size."""
+    needs_statistics: ClassVar[bool]
+    """Whether it works on sufficient statistics alone, which squared errors have and no other loss."""
 
     @property
     def settings(self) -> dict[str, float]:
@@ -41,31 +41,10 @@ class Method(Protocol):
         """Return the description with what depends on the number of rows filled in and checked."""
 
 
-class Update(Protocol):
-    """A method of first order in its portable form; it has a memory, so each descent has its own."""
-
-    def see(self, xp: Any, gradient: Any) -> None:
-        """Learn a gradient, once a step, before any target."""
-
-    def target(self, xp: Any, point: Any, gradient: Any, size: float, prox: Prox) -> Any:
-        """Return where a step of this size leads."""
-
-    def rest(self, xp: Any, point: Any) -> bool:
-        """Give up what a step from `point` would carry on of those before; return False if there is nothing left."""
-
-    def commit(self, point: Any) -> None:
-        """Know that the last target is taken, from `point`."""
-
-    def save(self) -> dict[str, Any]:
-        """Return what the update must remember to go on."""
-
-    def load(self, state: dict[str, Any]) -> None:
-        """Go on from what was remembered."""
-
-
 class _Described:
     takes_l1: ClassVar[bool] = True
     takes_learning_rate: ClassVar[bool] = True
+    needs_statistics: ClassVar[bool] = False
 
     @property
     def settings(self) -> dict[str, float]:
@@ -89,27 +68,7 @@ class GradientDescent(_Described):
 
     def update(self) -> Update:
         """Return the update with nothing to remember yet."""
-        return _Gradient()
-
-
-class _Gradient:
-    def see(self, xp: Any, gradient: Any) -> None:
-        pass
-
-    def target(self, xp: Any, point: Any, gradient: Any, size: float, prox: Prox) -> Any:  # noqa: ARG002
-        return prox(point - size * gradient, size)
-
-    def rest(self, xp: Any, point: Any) -> bool:  # noqa: ARG002
-        return False
-
-    def commit(self, point: Any) -> None:
-        pass
-
-    def save(self) -> dict[str, Any]:
-        return {}
-
-    def load(self, state: dict[str, Any]) -> None:
-        pass
+        return GradientUpdate()
 
 
 def _check_momentum(momentum: object) -> None:
@@ -133,39 +92,7 @@ class Momentum(_Described):
 
     def update(self) -> Update:
         """Return the update with nothing to remember yet."""
-        return _HeavyBall(self.momentum)
-
-
-class _HeavyBall:
-    """The last move is added inside the proximal map.
-
-    A velocity made of gradients would be multiplied by 1 / (1 − β) where it settles, the map's threshold would not.
-    """
-
-    def __init__(self, momentum: float) -> None:
-        self.momentum = momentum
-        self.before: Any = None
-
-    def see(self, xp: Any, gradient: Any) -> None:
-        pass
-
-    def target(self, xp: Any, point: Any, gradient: Any, size: float, prox: Prox) -> Any:  # noqa: ARG002
-        before = point if self.before is None else self.before
-        return prox(point - size * gradient + self.momentum * (point - before), size)
-
-    def rest(self, xp: Any, point: Any) -> bool:
-        moved = self.before is not None and bool(xp.any(self.before != point))
-        self.before = point
-        return moved
-
-    def commit(self, point: Any) -> None:
-        self.before = point
-
-    def save(self) -> dict[str, Any]:
-        return {} if self.before is None else {"previous": self.before}
-
-    def load(self, state: dict[str, Any]) -> None:
-        self.before = state.get("previous")
+        return HeavyBallUpdate(self.momentum)
 
 
 @dataclass(frozen=True)
@@ -183,41 +110,7 @@ class Nesterov(_Described):
 
     def update(self) -> Update:
         """Return the update with nothing to remember yet."""
-        return _Accelerated()
-
-
-class _Accelerated:
-    def __init__(self) -> None:
-        # A number, or an array without dimensions: where it is computed on a GPU nobody waits for it.
-        self.t: Any = 1.0
-        self.x: Any = None
-        self.following: tuple[Any, Any] = (1.0, None)
-
-    def see(self, xp: Any, gradient: Any) -> None:
-        pass
-
-    def target(self, xp: Any, point: Any, gradient: Any, size: float, prox: Prox) -> Any:
-        x = point if self.x is None else self.x
-        new = prox(point - size * gradient, size)
-        t = xp.asarray(self.t, dtype=new.dtype)
-        t = xp.where(xp.sum((point - new) * (new - x)) > 0, xp.ones_like(t), t)
-        following = 0.5 * (1.0 + (1.0 + 4.0 * t * t) ** 0.5)
-        self.following = following, new
-        return new + (t - 1.0) / following * (new - x)
-
-    def rest(self, xp: Any, point: Any) -> bool:
-        moved = self.t > 1 or (self.x is not None and bool(xp.any(self.x != point)))
-        self.t, self.x = 1.0, point
-        return moved
-
-    def commit(self, point: Any) -> None:  # noqa: ARG002
-        self.t, self.x = self.following
-
-    def save(self) -> dict[str, Any]:
-        return {"t": [self.t]} if self.x is None else {"t": [self.t], "previous": self.x}
-
-    def load(self, state: dict[str, Any]) -> None:
-        self.t, self.x = float(state.get("t", [1.0])[0]), state.get("previous")
+        return AcceleratedUpdate()
 
 
 def _fitted_batch(batch_size: int, n_samples: int) -> int:
@@ -259,42 +152,7 @@ class Adam(_Described):
 
     def update(self) -> Update:
         """Return the update with nothing to remember yet."""
-        return _Moments(self)
-
-
-class _Moments:
-    def __init__(self, adam: Adam) -> None:
-        self.adam = adam
-        self.n_seen = 0
-        self.mean: Any = 0.0
-        self.square: Any = 0.0
-
-    def see(self, xp: Any, gradient: Any) -> None:  # noqa: ARG002
-        beta1, beta2 = self.adam.beta1, self.adam.beta2
-        self.n_seen += 1
-        self.mean = beta1 * self.mean + (1 - beta1) * gradient
-        self.square = beta2 * self.square + (1 - beta2) * (gradient * gradient)
-
-    def target(self, xp: Any, point: Any, gradient: Any, size: float, prox: Prox) -> Any:  # noqa: ARG002
-        square_bias, mean_bias = (1 - beta**self.n_seen for beta in (self.adam.beta2, self.adam.beta1))
-        own_size = size / (xp.sqrt(self.square / square_bias) + self.adam.epsilon)
-        return prox(point - own_size * (self.mean / mean_bias), own_size)
-
-    def rest(self, xp: Any, point: Any) -> bool:  # noqa: ARG002
-        return False
-
-    def commit(self, point: Any) -> None:
-        pass
-
-    def save(self) -> dict[str, Any]:
-        if not self.n_seen:
-            return {}
-        return {"n_seen": [self.n_seen], "mean": self.mean, "square": self.square}
-
-    def load(self, state: dict[str, Any]) -> None:
-        if "n_seen" in state:
-            self.n_seen = int(state["n_seen"][0])
-            self.mean, self.square = state["mean"], state["square"]
+        return AdamUpdate(self.beta1, self.beta2, self.epsilon)
 
 
 @dataclass(frozen=True)
@@ -330,7 +188,7 @@ class StochasticGradientDescent(_Described):
 
     def update(self) -> Update:
         """Return the update with nothing to remember yet."""
-        return _HeavyBall(self.momentum)
+        return HeavyBallUpdate(self.momentum)
 
 
 @dataclass(frozen=True)
@@ -365,6 +223,20 @@ class Newton(_Described):
     takes_learning_rate: ClassVar[bool] = False
 
 
+@dataclass(frozen=True)
+class CoordinateDescent(_Described):
+    """Cyclic coordinate descent on the Gram matrix, for squared errors.
+
+    :step:     each wⱼ in turn to where F is least, the others held, which is a proximal map; then Newton's step among
+               the wⱼ that are not zero, up to where the first of them becomes zero; the intercept always at its best
+    :cost:     d multiplications for each wⱼ that moves, and p³ / 3 for the p that are not zero; no pass over the rows
+    """
+
+    name: ClassVar[str] = "coordinate"
+    takes_learning_rate: ClassVar[bool] = False
+    needs_statistics: ClassVar[bool] = True
+
+
 METHODS: dict[str, type[Method]] = {
     "gd": GradientDescent,
     "momentum": Momentum,
@@ -373,6 +245,7 @@ METHODS: dict[str, type[Method]] = {
     "sgd": StochasticGradientDescent,
     "lbfgs": Lbfgs,
     "newton": Newton,
+    "coordinate": CoordinateDescent,
 }
 #: Methods that take a batch_size.
 MINI_BATCH = ("adam", "sgd")

@@ -115,7 +115,7 @@ def set_up(
     problem, validation = _validation(problem, _adopted(engine, eval_set), validation_fraction, seed)
     reason = "it was asked for"
     if automatic:
-        method, reason = choose_method(problem, batch_size)
+        method, reason = choose_method(problem, batch_size, strategy)
     chosen = as_method(method, problem.n_samples, batch_size)
     check_penalty(chosen, problem.penalty.l1)
     plan = Plan(

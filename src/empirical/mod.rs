@@ -390,6 +390,15 @@ impl<T: Real> Objective for Empirical<'_, T> {
         Some(scaled)
     }
 
+    fn coordinate_step(&mut self, parameters: &[f64]) -> Result<Vec<f64>, Error> {
+        let mut point = self.original(parameters).into_owned();
+        self.team.check_often()?;
+        let expansion = self.expansion.as_mut().ok_or(Error::NoStatistics)?;
+        expansion.quadratic.coordinate_step(&mut point, self.penalty);
+        self.to_scaled(&mut point);
+        Ok(point)
+    }
+
     /// The value's own rounding, then what the rounding of scores makes of it: |∂ℓ/∂z| |z| is at most about
     /// √(ℓ · mean y²) for losses of residuals; where probabilities or counts are subtracted, their size.
     fn rounding(&self, value: f64) -> f64 {

@@ -1,6 +1,7 @@
 //! Methods: what to do with a gradient. One file each; `full_batch` and `mini_batch` drive those of first order.
 
 mod adam;
+mod coordinate;
 mod full_batch;
 mod gradient_descent;
 mod lbfgs;
@@ -10,6 +11,7 @@ mod nesterov;
 mod newton;
 
 pub use adam::Adam;
+pub use coordinate::CoordinateDescent;
 pub use full_batch::FullBatch;
 pub use gradient_descent::GradientDescent;
 pub use lbfgs::Lbfgs;
@@ -123,11 +125,12 @@ pub fn build(
         "sgd" => Box::new(MiniBatch::new(heavy_ball(), rule()?, batches)),
         "lbfgs" => Box::new(Lbfgs::new(method.get("memory") as usize)),
         "newton" => Box::new(Newton),
+        "coordinate" => Box::new(CoordinateDescent),
         name => {
             return Err(Error::Unknown {
                 name: "method",
                 given: name.to_owned(),
-                known: "gd, momentum, nesterov, adam, sgd, lbfgs, newton",
+                known: "gd, momentum, nesterov, adam, sgd, lbfgs, newton, coordinate",
             });
         }
     })

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from steepest.backends.coordinate import Quadratic, cycle, settle
 from steepest.backends.objective import ArrayObjective
 from steepest.validation import to_host
 
@@ -81,7 +82,7 @@ class LeastSquares(ArrayObjective):
         d, l2 = self.n_features, self.penalty.l2
         rounding = NEGLIGIBLE * np.finfo(np.float64).eps * np.abs(self.mean)
         diagonal = np.diag(self.moment)
-        felt = (diagonal > self.share * rounding**2) | (l2 > 0)
+        felt = self.felt = (diagonal > self.share * rounding**2) | (l2 > 0)
         scale = np.where(felt, np.sqrt(diagonal + l2), np.inf)
         if not np.isfinite(self.moment).all():
             self.condition = math.nan
@@ -123,6 +124,16 @@ class LeastSquares(ArrayObjective):
         penalty, slope = self.penalty.value_and_gradient(self.xp, self._split(point)[0])
         gradient = self._joined(coef_gradient + slope, intercept_gradient)
         return float(value + penalty), float(self.xp.sum(gradient * (there - here)))
+
+    def coordinate_step(self, parameters: Any) -> Any:
+        """Return where a cycle of coordinate steps, then Newton's among what is not zero, lead."""
+        coef, intercept = (to_host(part) for part in self._split(self.to_original(parameters)))
+        coef, quadratic = coef.copy(), Quadratic(self.moment, self.felt, self.penalty.l1, self.penalty.l2)
+        for w, way, slope in zip(coef, coef - self.anchor[0], self.anchor_gradient, strict=True):
+            settle(quadratic, w, cycle(quadratic, w, slope + self.moment @ way))
+        if self.fit_intercept:
+            intercept = self.anchor[1] - (coef - self.anchor[0]) @ self.mean
+        return self.to_scaled(self._joined(self.xp.asarray(coef), self.xp.asarray(intercept)))
 
     def minimiser(self) -> Any:
         """Return where the smooth part is least."""

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from steepest.backends.coordinate import CoordinateSteps
 from steepest.backends.line_search import LbfgsSteps, NewtonSteps, evaluate
 from steepest.batches import Batches
-from steepest.methods import ADAM_RATE, Adam, Lbfgs, Newton, StochasticGradientDescent
+from steepest.methods import ADAM_RATE, Adam, CoordinateDescent, Lbfgs, Newton, StochasticGradientDescent
 from steepest.problem import Callback, Plan, Solution, StepInfo
 from steepest.step_sizes import SCHEDULES, Auto, InverseScaling, Point, Trial
 from steepest.validation import to_host
@@ -170,13 +171,15 @@ class LineSearch:
         return None if found is None else (*found, 1)
 
 
-def driver(plan: Plan, n_samples: int) -> FullBatch | MiniBatch | LineSearch:
+def driver(plan: Plan, n_samples: int) -> FullBatch | MiniBatch | LineSearch | CoordinateSteps:
     """Return what makes the steps of a plan."""
     method = plan.method
     if isinstance(method, Lbfgs):
         return LineSearch(LbfgsSteps(method.memory))
     if isinstance(method, Newton):
         return LineSearch(NewtonSteps())
+    if isinstance(method, CoordinateDescent):
+        return CoordinateSteps()
     if isinstance(method, StochasticGradientDescent) or (isinstance(method, Adam) and method.batch_size):
         return MiniBatch(plan, n_samples)
     return FullBatch(plan)

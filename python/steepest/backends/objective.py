@@ -188,6 +188,10 @@ class ArrayObjective:
             )
         return bound * rows / self.total_weight + self._penalty_curvature()
 
+    def coordinate_step(self, parameters: Any) -> Any:  # noqa: ARG002
+        """Return where coordinate descent leads in a step; only where F knows itself as a quadratic."""
+        raise InputError("method 'coordinate' needs sufficient statistics; pass strategy='gram'")
+
     def minimiser(self) -> Any:
         """Return where the smooth part is least, if that is known in closed form."""
         return None

@@ -39,7 +39,7 @@ class GDRegressor(RegressorMixin, LinearEstimator):  # type: ignore[misc]
         The share of ‖w‖₁ in ``"elasticnet"``.
     fit_intercept : bool
         Whether there is an intercept.
-    solver : {"auto", "gd", "momentum", "nesterov", "adam", "sgd", "lbfgs", "newton"} or a method
+    solver : {"auto", "gd", "momentum", "nesterov", "adam", "sgd", "lbfgs", "newton", "coordinate"} or a method
         ``"auto"`` picks by a cost model; `solver_` says which.
     learning_rate : float > 0, "auto", "armijo", "barzilai_borwein" or a rule
         As in `descend`.
