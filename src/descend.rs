@@ -46,6 +46,41 @@ pub struct Start {
     pub state: State,
 }
 
+/// Steps shorter than this share a look at the clock, which would take a good part of their time.
+const SHORT_STEP: f64 = 5e-7;
+/// Short steps between two looks.
+const MOST_UNTIMED: u32 = 16;
+/// Entries of the history that are made room for at once.
+const ROOM: u64 = 4096;
+
+/// The time since the start.
+struct Clock {
+    started: Instant,
+    /// Seconds since, at the latest look.
+    latest: f64,
+    /// Steps from the latest look to the next, and those of them that are left.
+    stride: u32,
+    unread: u32,
+}
+
+impl Clock {
+    fn start() -> Self {
+        Self { started: Instant::now(), latest: 0.0, stride: 1, unread: 0 }
+    }
+
+    /// Seconds since the start, once a step: where steps are short, as they were at most 16 steps ago.
+    fn seconds(&mut self) -> f64 {
+        if self.unread == 0 {
+            let now = self.started.elapsed().as_secs_f64();
+            let are_short = now - self.latest < SHORT_STEP * f64::from(self.stride);
+            self.stride = if are_short { (2 * self.stride).min(MOST_UNTIMED) } else { 1 };
+            (self.latest, self.unread) = (now, self.stride);
+        }
+        self.unread -= 1;
+        self.latest
+    }
+}
+
 /// The best point by its validation loss.
 struct Best {
     info: StepInfo,
@@ -62,7 +97,7 @@ pub fn descend(
     start: Start,
     watch: &mut Watch<'_>,
 ) -> Result<Solution, Error> {
-    let started = Instant::now();
+    let mut clock = Clock::start();
     let n_parameters = start.parameters.len();
     method.load(&start.state, n_parameters)?;
     objective.keep_lines(method.searches_lines());
@@ -72,7 +107,7 @@ pub fn descend(
         reference = Some(optimality(objective, &zero.parameters, &zero.gradient));
     }
     let mut here = Evaluated::new(objective, start.parameters)?;
-    let mut history: Vec<StepInfo> = Vec::new();
+    let mut history: Vec<StepInfo> = Vec::with_capacity(stopping.max_steps.min(ROOM) as usize);
     let mut best: Option<Best> = None;
     let mut step = 0;
     let (mut info, mut status);
@@ -82,7 +117,7 @@ pub fn descend(
             loss: here.loss(objective),
             gradient_norm: optimality(objective, &here.parameters, &here.gradient),
             step_size: 0.0,
-            seconds: started.elapsed().as_secs_f64(),
+            seconds: clock.seconds(),
             validation_loss: f64::NAN,
         };
         let goal = *reference.get_or_insert(info.gradient_norm) * stopping.tolerance;
@@ -254,6 +289,23 @@ mod tests {
             assert_eq!(solution.status, Status::Converged, "{}", method.name);
             assert!(solution.parameters.iter().all(|w| (w - 1.0).abs() < 1e-4), "{}", method.name);
         }
+    }
+
+    #[test]
+    fn the_clock_is_read_often_enough() {
+        let mut clock = Clock::start();
+        let mut looks = 0;
+        for step in 0..100 {
+            let before = clock.latest;
+            clock.seconds();
+            looks += u32::from(clock.latest != before);
+            if step >= 50 {
+                std::thread::sleep(std::time::Duration::from_micros(100));
+            }
+        }
+        // Every long step is timed, but for those that a run of short ones has put off.
+        assert!(looks >= 100 - 50 - MOST_UNTIMED, "{looks}");
+        assert!(clock.latest >= 3e-3);
     }
 
     #[test]

@@ -75,9 +75,12 @@ pub fn optimality(objective: &dyn Objective, parameters: &[f64], gradient: &[f64
     norm(&mapping)
 }
 
+const FEW: usize = 8;
+
 /// ‖v‖, also where squares leave the range of numbers.
 pub fn norm(v: &[f64]) -> f64 {
-    let square = dot(v, v);
+    // A few numbers are added before a kernel for many is chosen.
+    let square = if v.len() <= FEW { v.iter().map(|entry| entry * entry).sum() } else { dot(v, v) };
     if square.is_normal() {
         return square.sqrt();
     }

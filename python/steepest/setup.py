@@ -53,7 +53,7 @@ class Setup:
             problem.fit_intercept,
             problem.precondition,
             problem.design.shape,
-            str(problem.design.dtype),
+            problem.design.dtype.str,
             plan.method,
             plan.step_size,
             plan.seed,

@@ -12,7 +12,7 @@ import numpy as np
 from steepest.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -26,11 +26,11 @@ MOST_OFF_ONE = 1e-5
 LEAST_CLASSES = 2
 
 
-def known(name: str, given: object, choices: Iterable[str]) -> str:
+def known(name: str, given: object, choices: Collection[str]) -> str:
     """Return `given` if it is one of `choices`; otherwise say which there are and which is nearest."""
-    choices = sorted(choices)
     if isinstance(given, str) and given in choices:
         return given
+    choices = sorted(choices)
     near = difflib.get_close_matches(str(given), choices, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise InputError(f"{name}: expected one of {', '.join(choices)}; got {given!r}{hint}")

@@ -92,8 +92,8 @@ impl<'py, T: Real + Element> HeldDesign<'py, T> {
             Self::Dense(array) => DesignView::Dense {
                 data: array.as_slice()?,
                 shape: (array.shape()[0], array.shape()[1]),
-                // A single column is both; columns are read with all lanes busy.
-                by_columns: array.is_fortran_contiguous(),
+                // A single column is both: the kernels for short rows are the faster ones.
+                by_columns: !array.is_c_contiguous(),
             },
             Self::Csr32(indptr, indices, data, n_features) => DesignView::Csr32 {
                 indptr: indptr.as_slice()?,
