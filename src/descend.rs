@@ -1,6 +1,7 @@
 //! The one loop: evaluate → finite? → stop? → record → advance.
 
 use crate::error::Error;
+use crate::memory::reserve;
 use crate::method::Method;
 use crate::objective::{Objective, optimality};
 use crate::state::State;
@@ -120,6 +121,7 @@ pub fn descend(
             status = Some(Status::Stalled);
             break;
         }
+        reserve("the history of the descent", &mut history, 1)?;
         history.push(StepInfo { step_size: made.size, ..info });
         step += made.steps;
     }

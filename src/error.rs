@@ -6,6 +6,8 @@ pub enum Error {
     Length { name: &'static str, expected: usize, given: usize },
     #[error("{name}: unknown value {given:?}; known: {known}")]
     Unknown { name: &'static str, given: String, known: &'static str },
+    #[error("STEEPEST_ISA: unknown instruction set {given:?}; this machine has: {known}")]
+    Instructions { given: String, known: String },
     #[error("target {value} at row {row} is not a class number below {n_classes}")]
     ClassNumber { row: usize, value: f64, n_classes: usize },
     #[error("X: the sparse matrix is broken: {reason}")]
@@ -18,6 +20,12 @@ pub enum Error {
     HessianTooLarge { n_parameters: usize, gigabytes: f64 },
     #[error("strategy 'gram': only squared errors have sufficient statistics; pass strategy='stream'")]
     NotQuadratic,
+    #[error("X, y and the scores of a row: expected at least one of each; got {n_rows} × {n_features}, {width} scores")]
+    Empty { n_rows: usize, n_features: usize, width: usize },
+    #[error("{what}: {gigabytes:.1} GB are not to be had here; fewer rows, columns or classes at a time need less")]
+    Memory { what: &'static str, gigabytes: f64 },
+    #[error("a bug in steepest, not in your program; please report it with what led to it: {report}")]
+    Internal { report: String },
     #[error("interrupted")]
     Interrupted,
 }

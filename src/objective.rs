@@ -1,9 +1,13 @@
 //! The objective: the only thing that an optimiser sees, and the only thing that touches data.
 
-use crate::error::Error;
+use crate::error::{Error, expect_length};
 use crate::lanes::dot;
+use crate::memory::{ask, bytes_of};
 use faer::Mat;
 use std::ops::Range;
+
+/// Vectors of parameters that a descent holds at a time, beside those that a method's memory has.
+const VECTORS: usize = 16;
 
 /// A convex function of a flat vector of parameters: a smooth part, and a *rough* part λ₁‖·‖₁ that only has a proximal
 /// map. Evaluating the smooth part is one pass over the data.
@@ -93,6 +97,22 @@ pub struct Layout {
 }
 
 impl Layout {
+    /// An error unless there is something to fit, and room for it.
+    pub fn admit(self, n_rows: usize) -> Result<(), Error> {
+        let Self { width, n_features, .. } = self;
+        if n_rows == 0 || n_features == 0 || width == 0 {
+            return Err(Error::Empty { n_rows, n_features, width });
+        }
+        ask("a few vectors of parameters", bytes_of::<f64>(&[VECTORS, width, n_features.saturating_add(1)]))
+    }
+
+    /// An error unless validation has as many columns and scores.
+    pub fn expect(self, validation: Self) -> Result<(), Error> {
+        expect_length("columns of eval_set", self.n_features, validation.n_features)?;
+        expect_length("scores of eval_set", self.width, validation.width)?;
+        expect_length("parameters of eval_set", self.n_parameters(), validation.n_parameters())
+    }
+
     pub fn n_parameters(self) -> usize {
         self.n_coef() + if self.fit_intercept { self.width } else { 0 }
     }

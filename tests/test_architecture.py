@@ -23,6 +23,7 @@ CRATE = ROOT / "src"
 PYTHON_ROWS = [
     ["errors"],
     ["validation"],
+    ["threads"],
     ["tables"],
     ["losses"],
     ["penalties"],
@@ -55,6 +56,8 @@ PYTHON_ROWS = [
 RUST_ROWS = [
     ["real"],
     ["error"],
+    ["fault"],
+    ["memory"],
     ["lanes"],
     ["lines"],
     ["elementary"],
@@ -101,13 +104,13 @@ BETWEEN_BACKENDS = {
 }
 #: What only some modules may name, and which.
 PYTHON_HOMES = {
-    "_steepest": {"__init__.py", "backends/rust.py", "statistics.py"},
+    "_steepest": {"__init__.py", "backends/rust.py", "statistics.py", "threads.py"},
     "cupy": {"backends/cupy.py"},
     "scipy": {"design.py", "estimators/base.py"},
 }
 RUST_HOMES = {
     "rayon": {"reduce.rs"},
-    "pyo3": {"python/mod.rs", "python/problem.rs", "python/statistics.rs"},
+    "pyo3": {"python/mod.rs", "python/problem.rs", "python/process.rs", "python/statistics.rs"},
     "numpy": {"python/mod.rs", "python/problem.rs", "python/statistics.rs"},
     "pulp": {"lanes.rs", "lines/mod.rs", "lines/short.rs", "real.rs"},
     "unsafe": set[str](),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from steepest import _steepest
-from steepest.backends import thread_count
+from steepest.threads import thread_count
 from steepest.choice import MOST_GRAM_FEATURES
 from steepest.descend import descend
 from steepest.design import check_finite

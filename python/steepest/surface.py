@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steepest.backends import get_backend, thread_count
+from steepest.backends import get_backend
 from steepest.descend import descend
 from steepest.design import Csr, check_finite
 from steepest.errors import InputError
@@ -21,6 +21,7 @@ from steepest.losses import Mse
 from steepest.penalties import ElasticNet
 from steepest.problem import make_problem
 from steepest.validation import integer, number
+from steepest.threads import thread_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -3,6 +3,7 @@
 use super::{Design, FLUSH_ROWS};
 use crate::error::Error;
 use crate::lanes::vectorized;
+use crate::memory::reserve;
 use crate::real::Real;
 use std::ops::Range;
 
@@ -63,7 +64,8 @@ impl<'a, T: Real, I: Index> Csr<'a, T, I> {
         if indices.len() != data.len() {
             return Err(broken(format!("{} indices for {} entries", indices.len(), data.len())));
         }
-        let mut positions = Vec::with_capacity(indptr.len());
+        let mut positions = Vec::new();
+        reserve("pointers to the rows", &mut positions, indptr.len())?;
         for (row, pointer) in indptr.iter().enumerate() {
             let last = positions.last().copied().unwrap_or(0);
             match pointer.position() {

@@ -71,6 +71,9 @@ impl<'a, T: Real> Empirical<'a, T> {
         team: &'a Team<'a>,
     ) -> Result<Self, Error> {
         let (n, loss) = (design.n_rows(), model.loss);
+        let layout =
+            Layout { width: loss.width(), n_features: design.n_features(), fit_intercept: model.fit_intercept };
+        layout.admit(n)?;
         expect_length("y", n.saturating_mul(loss.target_width()), sample.targets.len())?;
         loss.admit(sample.targets)?;
         if let Some(offsets) = sample.offsets {
@@ -83,8 +86,6 @@ impl<'a, T: Real> Empirical<'a, T> {
                 weights.iter().map(|weight| weight.to_f64()).sum()
             }
         };
-        let layout =
-            Layout { width: loss.width(), n_features: design.n_features(), fit_intercept: model.fit_intercept };
         Ok(Self {
             design,
             sample,
@@ -94,7 +95,7 @@ impl<'a, T: Real> Empirical<'a, T> {
             layout,
             scaling: None,
             team,
-            pass: Pass::new(design, loss.width()),
+            pass: Pass::new(design, loss.width())?,
             target_scale: TargetScale::new(loss, sample),
             expansion: None,
             keep_lines: false,
@@ -102,6 +103,10 @@ impl<'a, T: Real> Empirical<'a, T> {
             latest: Vec::new(),
             cast: vec![T::ZERO; layout.n_parameters()],
         })
+    }
+
+    pub fn layout(&self) -> Layout {
+        self.layout
     }
 
     /// Becomes a function of other variables.

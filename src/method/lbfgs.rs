@@ -2,6 +2,7 @@ use super::{Made, Method};
 use crate::error::Error;
 use crate::lanes::dot;
 use crate::line_search::{Patience, search};
+use crate::memory::{ask, bytes_of};
 use crate::objective::Objective;
 use crate::state::State;
 use crate::step::Evaluated;
@@ -85,6 +86,7 @@ impl Method for Lbfgs {
         loop {
             let direction = self.direction(&here.gradient);
             if let Some(size) = search(objective, here, &direction, &mut self.patience)? {
+                ask("the memory of lbfgs", bytes_of::<f64>(&[4, here.parameters.len()]))?;
                 let difference = |to: &[f64], from: &[f64]| to.iter().zip(from).map(|(to, from)| to - from).collect();
                 let pair = Pair::new(
                     difference(&here.parameters, &before.parameters),
