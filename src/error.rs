@@ -22,8 +22,8 @@ pub enum Error {
     NotQuadratic,
     #[error("X, y and the scores of a row: expected at least one of each; got {n_rows} × {n_features}, {width} scores")]
     Empty { n_rows: usize, n_features: usize, width: usize },
-    #[error("{what}: {gigabytes:.1} GB are not to be had here; fewer rows, columns or classes at a time need less")]
-    Memory { what: &'static str, gigabytes: f64 },
+    #[error("{what}: no room for another {megabytes:.0} MB; fewer rows, columns or classes at a time need less")]
+    Memory { what: &'static str, megabytes: f64 },
     #[error("a bug in steepest, not in your program; please report it with what led to it: {report}")]
     Internal { report: String },
     #[error("interrupted")]

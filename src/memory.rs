@@ -22,7 +22,7 @@ pub fn ask(what: &'static str, bytes: usize) -> Result<(), Error> {
 
 /// Makes room for that many more entries, or for twice as many as there are: an error where it cannot be had.
 pub fn reserve<T>(what: &'static str, entries: &mut Vec<T>, more: usize) -> Result<(), Error> {
-    let denied = |_| Error::Memory { what, gigabytes: more as f64 * size_of::<T>() as f64 / 1e9 };
+    let denied = |_| Error::Memory { what, megabytes: more as f64 * size_of::<T>() as f64 / 1e6 };
     entries.try_reserve(more).map_err(denied)
 }
 
@@ -39,7 +39,7 @@ mod tests {
     fn what_is_beyond_all_memory_is_denied() {
         assert_eq!(ask("X", 64 << 20), Ok(()));
         for bytes in [bytes_of::<f64>(&[usize::MAX, 3]), usize::MAX / 4] {
-            assert!(matches!(ask("X", bytes), Err(Error::Memory { what: "X", gigabytes }) if gigabytes > 1e9));
+            assert!(matches!(ask("X", bytes), Err(Error::Memory { what: "X", megabytes }) if megabytes > 1e12));
         }
     }
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ def name_of(task):
         return ""
 
 def pool_threads(expected):
-    """How many there are, after those that are about to end."""
+    # Those that are about to end may still be there.
     for _ in range(200):
         found = sum(name_of(task).startswith("steepest-") for task in os.listdir("/proc/self/task"))
         if found == expected:
@@ -111,13 +112,49 @@ def test_as_many_threads_as_were_said() -> None:
     program = PROGRAM + "st.set_num_threads(3); fit(); print(pool_threads(3)); fit(2); print(pool_threads(2))"
     assert run(program).split() == ["3", "2"]
     assert run(PROGRAM + "fit(); print(pool_threads(4))", STEEPEST_NUM_THREADS="4").split() == ["4"]
-    assert run(PROGRAM + "fit(); print(pool_threads(0))", **UNSET, OMP_NUM_THREADS="1").split() == ["0"]
+    assert run(PROGRAM + "fit(); print(pool_threads(0))", STEEPEST_NUM_THREADS="", OMP_NUM_THREADS="1").split() == ["0"]
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinity to set")
 def test_the_affinity_is_honoured() -> None:
     program = PROGRAM + "os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); print(st.get_num_threads())"
     assert run(program, **UNSET) == "1\n"
+
+
+#: A control group of each version, and what limits it to the time of one core.
+GROUPS = {
+    Path("/sys/fs/cgroup/cpu"): {"cpu.cfs_period_us": "100000", "cpu.cfs_quota_us": "100000"},
+    Path("/sys/fs/cgroup"): {"cpu.max": "100000 100000"},
+}
+
+
+@pytest.fixture
+def group_of_one_core() -> Iterator[Path]:
+    """A control group, as containers have them, in which there is one core's worth of time."""
+    for parent, limits in GROUPS.items():
+        group = parent / f"steepest-test-{os.getpid()}"
+        if all((parent / name).exists() for name in ("cgroup.procs", *(limits if parent.name == "cpu" else ()))):
+            try:
+                group.mkdir()
+            except OSError:
+                continue
+            try:
+                for name, limit in limits.items():
+                    (group / name).write_text(limit)
+                yield group
+            except OSError:
+                continue
+            finally:
+                group.rmdir()
+            return
+    pytest.skip("needs to make a control group: root, outside of a container")
+
+
+def test_the_quota_of_a_container_is_honoured(group_of_one_core: Path) -> None:
+    if len(os.sched_getaffinity(0)) == 1:
+        pytest.skip("there is but one core")
+    program = "import os, pathlib, sys; pathlib.Path(sys.argv[1], 'cgroup.procs').write_text(str(os.getpid()))" + PROGRAM
+    assert run(program + "print(st.get_num_threads())", group_of_one_core, **UNSET) == "1\n"
 
 
 def test_jobs_are_threads() -> None:
@@ -202,7 +239,7 @@ print(peak[0], round(search.best_score_, 3))
 def test_a_search_of_two_jobs_does_not_oversubscribe() -> None:
     """Compute threads are those of our pools, in all processes of the search, and the main thread of each worker.
 
-    A control shows that they are seen: where our variable asks for three a process, six are counted.
+    A control shows that they are seen: where our variable asks for three a process, six or more are counted.
     """
     pytest.importorskip("joblib")
     peak, score = run(SEARCH, seconds=120, **UNSET, PYTHONWARNINGS="ignore").split()
@@ -210,7 +247,7 @@ def test_a_search_of_two_jobs_does_not_oversubscribe() -> None:
     cores = len(os.sched_getaffinity(0))
     assert int(peak) + 2 <= cores + 4
     peak, _ = run(SEARCH, seconds=120, **UNSET | {"STEEPEST_NUM_THREADS": "3"}, PYTHONWARNINGS="ignore").split()
-    assert int(peak) == 6
+    assert int(peak) >= 6
 
 
 NO_ROOM_FOR_THREADS = PROGRAM + """
