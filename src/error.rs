@@ -24,7 +24,9 @@ pub enum Error {
     Empty { n_rows: usize, n_features: usize, width: usize },
     #[error("{what}: no room for another {megabytes:.0} MB; fewer rows, columns or classes at a time need less")]
     Memory { what: &'static str, megabytes: f64 },
-    #[error("a bug in steepest, not in your program; please report it with what led to it: {report}")]
+    #[error(
+        "a bug in steepest, unless another thread changed the data meanwhile; please report what led to it: {report}"
+    )]
     Internal { report: String },
     #[error("interrupted")]
     Interrupted,

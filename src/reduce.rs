@@ -239,6 +239,28 @@ mod tests {
         }
     }
 
+    /// Neither tasks nor merges are nested, however many there are: a small stack is enough.
+    #[test]
+    fn a_million_tasks() {
+        let work = || {
+            let mut results = vec![0u64; 1_000_000];
+            let team = Team::new(2, &|| false);
+            team.ordered_reduce(true, &mut results, |i, result, _| *result = i as u64, |a, b| *a += b).unwrap();
+            results[0]
+        };
+        let total = std::thread::Builder::new().stack_size(64 << 10).spawn(work).unwrap().join().unwrap();
+        assert_eq!(total, 999_999 * 500_000);
+    }
+
+    #[test]
+    fn a_panic_in_a_task_is_an_error_and_the_pool_goes_on() {
+        let team = Team::new(2, &|| false);
+        let task = |i: usize, _: &mut u8, _: &dyn Fn() -> bool| assert!(i != 7, "in a task");
+        let outcome = team.ordered_reduce(true, &mut [0u8; 100], task, |_, _| {});
+        assert!(matches!(outcome, Err(Error::Internal { .. })));
+        assert_eq!(total(2, true).to_bits(), total(1, false).to_bits());
+    }
+
     #[test]
     fn an_interrupt_ends_the_work() {
         for n_threads in [1, 2] {

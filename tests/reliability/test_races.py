@@ -1,0 +1,24 @@
+"""Arrays that another thread writes into during fits: wrong numbers or an error, but never a crash.
+
+Under valgrind, which sees what a process gets away with, a small version of the same, some minutes long:
+
+    PYTHONMALLOC=malloc valgrind --error-exitcode=9 --errors-for-leak-kinds=none \\
+        python tests/reliability/racing.py 5
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from children import run
+
+PROGRAM = (Path(__file__).parent / "racing.py").read_text(encoding="utf-8")
+
+
+def test_data_and_structure_change_during_fits() -> None:
+    """Two hundred fits, with freed memory overwritten, so that a read of it shows."""
+    outcomes = run(PROGRAM, 200, seconds=60, MALLOC_PERTURB_="165").split()
+    print(outcomes)
+    assert sum(int(count) for count in outcomes[1::2]) == 200
+    assert set(outcomes[::2]) <= {"fitted", "InputError", "InternalError", "DivergenceError"}
+    assert "fitted" in outcomes
