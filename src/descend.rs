@@ -1,7 +1,7 @@
 //! The one loop: evaluate → finite? → stop? → record → advance.
 
 use crate::error::Error;
-use crate::memory::reserve;
+use crate::memory::{ask_for_vectors, reserve};
 use crate::method::Method;
 use crate::objective::{Objective, optimality};
 use crate::state::State;
@@ -111,6 +111,7 @@ pub fn descend(
         if status.is_some() {
             break;
         }
+        ask_for_vectors(n_parameters)?;
         info.step_size = method.propose(&here, objective)?;
         if watch(&info, &here.parameters)? {
             status = Some(Status::Stopped);

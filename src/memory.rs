@@ -7,6 +7,8 @@ use std::hint::black_box;
 
 /// Where this little cannot be had, nothing can be done about it.
 const FEW_BYTES: usize = 1 << 20;
+/// Vectors of parameters that a descent holds at a time, beside those that a method's memory has.
+const VECTORS: usize = 16;
 
 /// An error unless that many bytes can be had now.
 pub fn ask(what: &'static str, bytes: usize) -> Result<(), Error> {
@@ -18,6 +20,11 @@ pub fn ask(what: &'static str, bytes: usize) -> Result<(), Error> {
     // Otherwise the compiler sees that nobody uses the room, and does not ask.
     black_box(&room);
     Ok(())
+}
+
+/// An error unless the few vectors of parameters can be had that a step of a descent takes and gives back.
+pub fn ask_for_vectors(n_parameters: usize) -> Result<(), Error> {
+    ask("a few vectors of parameters", bytes_of::<f64>(&[VECTORS, n_parameters]))
 }
 
 /// Makes room for that many more entries, or for twice as many as there are: an error where it cannot be had.

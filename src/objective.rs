@@ -2,12 +2,9 @@
 
 use crate::error::{Error, expect_length};
 use crate::lanes::dot;
-use crate::memory::{ask, bytes_of};
+use crate::memory::ask_for_vectors;
 use faer::Mat;
 use std::ops::Range;
-
-/// Vectors of parameters that a descent holds at a time, beside those that a method's memory has.
-const VECTORS: usize = 16;
 
 /// A convex function of a flat vector of parameters: a smooth part, and a *rough* part λ₁‖·‖₁ that only has a proximal
 /// map. Evaluating the smooth part is one pass over the data.
@@ -103,7 +100,7 @@ impl Layout {
         if n_rows == 0 || n_features == 0 || width == 0 {
             return Err(Error::Empty { n_rows, n_features, width });
         }
-        ask("a few vectors of parameters", bytes_of::<f64>(&[VECTORS, width, n_features.saturating_add(1)]))
+        ask_for_vectors(width.saturating_mul(n_features.saturating_add(1)))
     }
 
     /// An error unless validation has as many columns and scores.

@@ -7,7 +7,7 @@
 use crate::design::Design;
 use crate::error::Error;
 use crate::lanes::{add_scaled, dot, sum, vectorized};
-use crate::memory::{ask, bytes_of, reserve};
+use crate::memory::{ask, ask_for_vectors, bytes_of, reserve};
 use crate::real::Real;
 use crate::reduce::Team;
 use std::borrow::Cow;
@@ -170,7 +170,8 @@ impl<'a, T: Real> Pass<'a, T> {
             chunk.latest.clear();
             reserve("scores of all rows", &mut chunk.latest, rows * chunk.sums.intercept_gradient.len())?;
         }
-        Ok(())
+        // What is left must do for the rest of the step.
+        ask_for_vectors(self.chunks[0].coef_gradient.len())
     }
 
     /// Sums over some ranges of rows: a mini-batch.

@@ -15,8 +15,8 @@ from steepest.outcome import check_outcome, warn_caller
 from steepest.problem import STATUSES, Callback, Solution, make_problem
 from steepest.result import Fit, History, Step
 from steepest.setup import Setup, set_up
-from steepest.validation import flag
 from steepest.threads import thread_count
+from steepest.validation import flag
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

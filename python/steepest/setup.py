@@ -15,8 +15,8 @@ from steepest.methods import as_method, check_penalty, matching_step_size
 from steepest.penalties import ElasticNet
 from steepest.problem import Plan, Problem, make_problem, make_validation
 from steepest.result import Fit, Recipe
-from steepest.validation import flag, integer, known, number
 from steepest.threads import thread_count
+from steepest.validation import flag, integer, known, number
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

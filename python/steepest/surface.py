@@ -20,8 +20,8 @@ from steepest.errors import InputError
 from steepest.losses import Mse
 from steepest.penalties import ElasticNet
 from steepest.problem import make_problem
-from steepest.validation import integer, number
 from steepest.threads import thread_count
+from steepest.validation import integer, number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -34,7 +34,7 @@ def set_num_threads(n_threads: int | None) -> None:
     Notes
     -----
     It holds for the whole process, whichever thread calls it. Results do not depend on it, down to the last bit.
-    ``threadpoolctl.threadpool_limits`` sets it too, once the estimators, or threadpoolctl before steepest, are imported.
+    ``threadpoolctl.threadpool_limits`` sets it too, if threadpoolctl was imported before, or the estimators have been.
 
     Examples
     --------

@@ -32,8 +32,8 @@ from steepest.preprocessing import (
     without_missing,
 )
 from steepest.step_sizes import as_step_size
-from steepest.validation import integer, known, number
 from steepest.threads import thread_count
+from steepest.validation import integer, known, number
 
 if TYPE_CHECKING:
     from collections.abc import Collection

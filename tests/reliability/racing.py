@@ -62,4 +62,5 @@ def main(n_fits: int) -> None:
     print(*(f"{name} {count}" for name, count in outcomes.items()))  # noqa: T201
 
 
-main(int(sys.argv[1]))
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -26,8 +26,9 @@ warnings.simplefilter("ignore")
 x = np.random.default_rng(0).normal(size=(40_000, 10))
 y = x @ np.arange(10.0) + 1
 
-def fit(_=None, **options):
-    return st.descend(x, y, learning_rate=0.1, n_steps=5, n_threads=3, strategy="stream", **options).coef.tobytes()
+def fit(_=None, n_threads=3, **options):
+    options |= {"learning_rate": 0.1, "n_steps": 5, "n_threads": n_threads, "strategy": "stream"}
+    return st.descend(x, y, **options).coef.tobytes()
 
 def pool_threads():
     tasks = os.listdir("/proc/self/task") if os.path.isdir("/proc/self/task") else []
@@ -48,7 +49,10 @@ first = fit()
 assert pool_threads() == (3 if os.path.isdir("/proc/self/task") else 0)
 """
 SCENARIOS = {
-    "a fit, a fork, a fit": "assert in_child(lambda: pool_threads() == 0 and fit() == first) == 0; assert fit() == first",
+    "a fit, a fork, a fit": """
+assert in_child(lambda: pool_threads() == 0 and fit() == first) == 0
+assert fit() == first
+""",
     "multiprocessing": """
 import multiprocessing
 with multiprocessing.get_context("fork").Pool(2) as pool:
@@ -65,7 +69,7 @@ def go_on():
     n_threads = 2
     while not stop.is_set():
         n_threads = 5 - n_threads
-        if st.descend(x, y, learning_rate=0.1, n_steps=5, n_threads=n_threads, strategy="stream").coef.tobytes() != first:
+        if fit(n_threads=n_threads) != first:
             wrong.append(n_threads)
 thread = threading.Thread(target=go_on)
 thread.start()
@@ -114,9 +118,9 @@ def test_the_inherited_pool_hangs(tmp_path: Path) -> None:
     (tmp_path / "same.c").write_text(SAME_PROCESS)
     library = tmp_path / "same.so"
     subprocess.run([compiler, "-shared", "-fPIC", "-o", library, tmp_path / "same.c"], check=True)
-    process = start(PROGRAM + SCENARIOS["a fit, a fork, a fit"], LD_PRELOAD=str(library))
+    process = start(PROGRAM + SCENARIOS["a fit, a fork, a fit"], environment={"LD_PRELOAD": str(library)})
     try:
         with pytest.raises(subprocess.TimeoutExpired):
-            process.communicate(timeout=5)
+            process.communicate(timeout=4)
     finally:
         end(process)

@@ -1,4 +1,4 @@
-"""Ctrl-C and the end of a program: a long descent in the core ends soon, as Python programs expect, and leaves no trace."""
+"""Ctrl-C and the end of a program: a long descent ends soon, as Python programs expect, and leaves no trace."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ except KeyboardInterrupt:
 try:
     check_is_fitted(model)
 except NotFittedError:
-    print(GDClassifier().fit(x, y).score(x, y) > 0.99)
+    print(GDClassifier().fit(x[:1000], y[:1000]).score(x, y) > 0.95)
 """
 #: Not long to wait for at a keyboard: the core looks every 50 ms, at the latest after a block of rows.
 SECONDS = 0.2
@@ -80,11 +80,10 @@ def seconds_to_interrupt(script: str, *arguments: object, wait: float = 0.3) -> 
 
 
 def assert_soon(*program: object, wait: float = 0.3) -> None:
-    taken = []
+    taken: list[float] = []
     while not taken or (min(taken) > SECONDS and len(taken) < ATTEMPTS):
         taken.append(seconds_to_interrupt(*program, wait=wait))  # type: ignore[arg-type]
         assert taken[-1] < MOST_SECONDS
-    print(f"{min(taken):.3f} s")
     assert min(taken) < SECONDS, taken
 
 
@@ -134,17 +133,18 @@ def callback(info):
     started.set()
     return False
 
+watch, n_threads = callback if sys.argv[1] == "watched" else None, int(sys.argv[2])
+
 def work():
     # Also if what ends a fit is caught.
     while True:
         try:
-            options = {"callback": callback} if sys.argv[1] == "with a callback" else {}
-            st.descend(x, y, n_steps=2**40, learning_rate=1e-9, strategy="stream", n_threads=int(sys.argv[2]), **options)
+            st.descend(x, y, n_steps=2**40, learning_rate=1e-9, strategy="stream", n_threads=n_threads, callback=watch)
         except BaseException:
             pass
 
 threading.Thread(target=work, daemon=True).start()
-if sys.argv[1] == "with a callback":
+if watch:
     started.wait()
 time.sleep(0.1)
 print("done", time.monotonic(), flush=True)
@@ -153,7 +153,7 @@ REPEATS = 3
 
 
 @pytest.mark.parametrize("n_threads", [1, 3])
-@pytest.mark.parametrize("watched", ["with a callback", "without"])
+@pytest.mark.parametrize("watched", ["watched", "alone"])
 def test_a_program_ends_while_a_daemon_fits(watched: str, n_threads: int) -> None:
     for _ in range(REPEATS):
         said, at = run(DAEMON, watched, n_threads).split()

@@ -17,8 +17,7 @@ PROGRAM = (Path(__file__).parent / "racing.py").read_text(encoding="utf-8")
 
 def test_data_and_structure_change_during_fits() -> None:
     """Two hundred fits, with freed memory overwritten, so that a read of it shows."""
-    outcomes = run(PROGRAM, 200, seconds=60, MALLOC_PERTURB_="165").split()
-    print(outcomes)
+    outcomes = run(PROGRAM, 200, seconds=60, environment={"MALLOC_PERTURB_": "165"}).split()
     assert sum(int(count) for count in outcomes[1::2]) == 200
     assert set(outcomes[::2]) <= {"fitted", "InputError", "InternalError", "DivergenceError"}
     assert "fitted" in outcomes

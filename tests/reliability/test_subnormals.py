@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import steepest as st
 from steepest import _steepest
@@ -38,7 +40,7 @@ def test_fits_keep_subnormal_numbers(method: str, n_threads: int) -> None:
         seen.append(kept())
         return False
 
-    options = {"batch_size": 1000} if method == "sgd" else {}
+    options: dict[str, Any] = {"batch_size": 1000} if method == "sgd" else {}
     st.descend(X, Y, loss="log_loss", method=method, n_steps=3, n_threads=n_threads, callback=callback, **options)
     seen.append(kept())
     thread = threading.Thread(target=lambda: seen.append(kept()))
@@ -53,10 +55,10 @@ def test_fits_keep_subnormal_numbers(method: str, n_threads: int) -> None:
 def test_kernels_keep_subnormal_numbers(n_threads: int, dtype: type, tiny: float) -> None:
     """Exact sums of the smallest numbers there are, by the threads of the pool."""
     st.descend(X, Y, loss="log_loss", n_steps=3, n_threads=n_threads)
-    x = np.full((1 << 10, 1 << 8), tiny, dtype)
+    x: NDArray[Any] = np.full((1 << 10, 1 << 8), tiny, dtype)
     assert _steepest.read(x, n_threads) == (1 << 18) * float(dtype(tiny))
     value = 2.0**-537 if dtype is np.float64 else 2.0**-74
     # The gradient at zero of a mean square is −2 x y, which is subnormal here.
-    column = np.full((200_000, 1), value, dtype)
+    column: NDArray[Any] = np.full((200_000, 1), value, dtype)
     _, slope, _ = st.loss_and_gradient(column, np.full(200_000, value, dtype), np.zeros(1), 0.0, n_threads=n_threads)
     assert float(slope[0]) == pytest.approx(-2 * value * value, rel=0.3)

@@ -111,14 +111,16 @@ def test_who_says_how_many(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_as_many_threads_as_were_said() -> None:
     program = PROGRAM + "st.set_num_threads(3); fit(); print(pool_threads(3)); fit(2); print(pool_threads(2))"
     assert run(program).split() == ["3", "2"]
-    assert run(PROGRAM + "fit(); print(pool_threads(4))", STEEPEST_NUM_THREADS="4").split() == ["4"]
-    assert run(PROGRAM + "fit(); print(pool_threads(0))", STEEPEST_NUM_THREADS="", OMP_NUM_THREADS="1").split() == ["0"]
+    assert run(PROGRAM + "fit(); print(pool_threads(4))", environment={"STEEPEST_NUM_THREADS": "4"}).split() == ["4"]
+    assert run(
+        PROGRAM + "fit(); print(pool_threads(0))", environment={"STEEPEST_NUM_THREADS": "", "OMP_NUM_THREADS": "1"}
+    ).split() == ["0"]
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinity to set")
 def test_the_affinity_is_honoured() -> None:
     program = PROGRAM + "os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); print(st.get_num_threads())"
-    assert run(program, **UNSET) == "1\n"
+    assert run(program, environment=UNSET) == "1\n"
 
 
 #: A control group of each version, and what limits it to the time of one core.
@@ -153,8 +155,10 @@ def group_of_one_core() -> Iterator[Path]:
 def test_the_quota_of_a_container_is_honoured(group_of_one_core: Path) -> None:
     if len(os.sched_getaffinity(0)) == 1:
         pytest.skip("there is but one core")
-    program = "import os, pathlib, sys; pathlib.Path(sys.argv[1], 'cgroup.procs').write_text(str(os.getpid()))" + PROGRAM
-    assert run(program + "print(st.get_num_threads())", group_of_one_core, **UNSET) == "1\n"
+    program = (
+        "import os, pathlib, sys; pathlib.Path(sys.argv[1], 'cgroup.procs').write_text(str(os.getpid()))" + PROGRAM
+    )
+    assert run(program + "print(st.get_num_threads())", group_of_one_core, environment=UNSET) == "1\n"
 
 
 def test_jobs_are_threads() -> None:
@@ -190,11 +194,15 @@ def test_threadpoolctl_finds_us_whichever_was_first() -> None:
 
 @needs_proc
 def test_a_limit_leaves_no_thread_but_the_calling_one() -> None:
-    program = "import threadpoolctl\n" + PROGRAM + "with threadpoolctl.threadpool_limits(1): fit(); print(pool_threads(0))"
+    program = (
+        "import threadpoolctl\n" + PROGRAM + "with threadpoolctl.threadpool_limits(1): fit(); print(pool_threads(0))"
+    )
     assert run(program) == "0\n"
 
 
-SEARCH = PROGRAM + """
+SEARCH = (
+    PROGRAM
+    + """
 import threading
 from sklearn.model_selection import GridSearchCV
 from steepest import GDRegressor
@@ -233,6 +241,7 @@ done.set()
 watcher.join()
 print(peak[0], round(search.best_score_, 3))
 """
+)
 
 
 @needs_proc
@@ -242,15 +251,17 @@ def test_a_search_of_two_jobs_does_not_oversubscribe() -> None:
     A control shows that they are seen: where our variable asks for three a process, six or more are counted.
     """
     pytest.importorskip("joblib")
-    peak, score = run(SEARCH, seconds=120, **UNSET, PYTHONWARNINGS="ignore").split()
+    peak, score = run(SEARCH, seconds=120, environment=UNSET).split()
     assert float(score) > 0.99
     cores = len(os.sched_getaffinity(0))
     assert int(peak) + 2 <= cores + 4
-    peak, _ = run(SEARCH, seconds=120, **UNSET | {"STEEPEST_NUM_THREADS": "3"}, PYTHONWARNINGS="ignore").split()
+    peak, _ = run(SEARCH, seconds=120, environment=UNSET | {"STEEPEST_NUM_THREADS": "3"}).split()
     assert int(peak) >= 6
 
 
-NO_ROOM_FOR_THREADS = PROGRAM + """
+NO_ROOM_FOR_THREADS = (
+    PROGRAM
+    + """
 import resource
 alone = fit(1)
 size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
@@ -261,6 +272,7 @@ resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_IN
 assert fit(100) == alone and pool_threads(100) == 100
 print("same bits")
 """
+)
 
 
 @needs_proc
@@ -269,13 +281,16 @@ def test_threads_that_cannot_start() -> None:
     assert run(NO_ROOM_FOR_THREADS) == "same bits\n"
 
 
-NO_MORE_PROCESSES = PROGRAM + """
+NO_MORE_PROCESSES = (
+    PROGRAM
+    + """
 import resource
 os.setresuid(65534, 65534, 65534)
 alone = fit(1)
 resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
 print(fit(8) == alone, pool_threads(0))
 """
+)
 
 
 @needs_proc
@@ -287,4 +302,4 @@ def test_no_more_processes() -> None:
 
 def test_tiny_stacks() -> None:
     """Our threads have stacks of their own size, whatever the variable of Rust's library says."""
-    assert run(PROGRAM + "print(fit(3) == fit(1))", RUST_MIN_STACK="1024") == "True\n"
+    assert run(PROGRAM + "print(fit(3) == fit(1))", environment={"RUST_MIN_STACK": "1024"}) == "True\n"

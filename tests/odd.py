@@ -149,7 +149,7 @@ class Odd:
             columns, width = int(problem.design.shape[1]), problem.loss.width
         except (AttributeError, IndexError):
             return 3
-        return min(width * columns + (width if problem.fit_intercept else 0), 64)
+        return min(int(width) * columns + (int(width) if problem.fit_intercept else 0), 64)
 
     def statistics(self, order: int) -> tuple[float, Any, Any]:
         """Return a weight, means and moments."""
