@@ -197,7 +197,7 @@ def test_scanners_see_imports() -> None:
     """At the top and in functions, but not what only type checkers or tests see."""
     assert {"backends", "errors", "progress"} <= python_imports(PACKAGE / "descend.py")
     assert "result" not in python_imports(PACKAGE / "curves.py")
-    assert {"design", "error", "lanes", "real", "reduce"} == rust_imports(CRATE / "pass.rs")
+    assert {"design", "error", "lanes", "memory", "real", "reduce"} == rust_imports(CRATE / "pass.rs")
     assert "descend" in rust_imports(CRATE / "python" / "mod.rs")
     assert "design" in rust_imports(CRATE / "hessian.rs")
     assert sibling("steepest.backends.array.ArrayBackend") == "backends"
