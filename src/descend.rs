@@ -65,6 +65,7 @@ pub fn descend(
 ) -> Result<Solution, Error> {
     let started = Instant::now();
     let n_parameters = start.parameters.len();
+    ask_for_vectors(n_parameters)?;
     method.load(&start.state, n_parameters)?;
     objective.keep_lines(method.searches_lines());
     let mut reference = None;

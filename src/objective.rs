@@ -54,6 +54,9 @@ pub trait Objective {
     /// The relative precision of sums over the data.
     fn precision(&self) -> f64;
 
+    /// Runs work on a matrix of this order, so that the caller can stop meanwhile.
+    fn apart(&self, order: usize, work: Box<dyn FnOnce() -> Vec<f64> + Send>) -> Result<Vec<f64>, Error>;
+
     /// By how much rounding alone may change a value of about this size.
     fn rounding(&self, value: f64) -> f64;
 }

@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 const POLL: Duration = Duration::from_millis(50);
 /// Short pieces of work between two looks at the clock.
 const SHORT_CALLS: u32 = 8;
+/// Orders of matrices from which on a factorisation takes longer than `POLL`.
+const LONG_ORDER: usize = 256;
 /// More threads than tasks would only wait.
 const MOST_THREADS: usize = 128;
 /// Enough for the block kernels, which hold nothing large on the stack.
@@ -129,7 +131,36 @@ impl<'a> Team<'a> {
         }
     }
 
-    /// The same for work so short that looking at the clock would be felt: only every few times.
+    /// Runs work that nobody can ask to stop, on a thread of its own, which is left alone when the caller wants to stop.
+    /// `order` of the matrix that the work is on: with a small one, it is done before it would matter.
+    pub fn apart<R: Send + 'static>(
+        &self,
+        order: usize,
+        work: impl FnOnce() -> R + Send + 'static,
+    ) -> Result<R, Error> {
+        if order < LONG_ORDER {
+            return Ok(work());
+        }
+        let work = Arc::new(Mutex::new(Some(work)));
+        let (taken, (done, waiting)) = (Arc::clone(&work), mpsc::channel());
+        let take = |work: &Mutex<Option<_>>| work.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let apart = move || take(&taken).map(|work| done.send(caught(work)));
+        if std::thread::Builder::new().stack_size(STACK_BYTES).spawn(apart).is_err()
+            && let Some(work) = take(&work)
+        {
+            // There are no more threads to be had.
+            return Ok(work());
+        }
+        loop {
+            match waiting.recv_timeout(POLL) {
+                Ok(result) => return result,
+                Err(mpsc::RecvTimeoutError::Timeout) => self.check()?,
+                Err(mpsc::RecvTimeoutError::Disconnected) => return Err(Error::Interrupted),
+            }
+        }
+    }
+
+    /// For work so short that looking at the clock would be felt: only every few times.
     pub fn check_often(&self) -> Result<(), Error> {
         self.n_short.set((self.n_short.get() + 1) % SHORT_CALLS);
         if self.n_short.get() == 0 { self.check() } else { Ok(()) }

@@ -288,7 +288,7 @@ impl<T: Real> Objective for Empirical<'_, T> {
     }
 
     fn curvature(&mut self, parameters: &[f64]) -> Result<f64, Error> {
-        if let Some(curvature) = self.least_squares_curvature() {
+        if let Some(curvature) = self.least_squares_curvature()? {
             return Ok(curvature + self.penalty_curvature());
         }
         let (bound, weights) = self.curvature_weights(parameters)?;
@@ -383,6 +383,10 @@ impl<T: Real> Objective for Empirical<'_, T> {
         };
         let ((point, _), (direction, _)) = (self.layout.split(&point), self.layout.split(&direction));
         Ok((value + self.penalty.smooth_value(point), slope + self.penalty.l2 * dot(point, direction)))
+    }
+
+    fn apart(&self, order: usize, work: Box<dyn FnOnce() -> Vec<f64> + Send>) -> Result<Vec<f64>, Error> {
+        self.team.apart(order, work)
     }
 
     fn precision(&self) -> f64 {
