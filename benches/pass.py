@@ -19,7 +19,7 @@ import numpy as np
 
 import steepest as st
 from steepest import _steepest
-from steepest.backends import thread_count
+from steepest.threads import thread_count
 
 #: Columns of X, its type and order, and the least share of the read bandwidth that is asked for.
 SHAPES: list[tuple[int, Any, str, float]] = [

@@ -1,6 +1,7 @@
 //! The one loop: evaluate → finite? → stop? → record → advance.
 
 use crate::error::Error;
+use crate::memory::{ask_for_vectors, reserve};
 use crate::method::Method;
 use crate::objective::{Objective, optimality};
 use crate::state::State;
@@ -99,6 +100,7 @@ pub fn descend(
 ) -> Result<Solution, Error> {
     let mut clock = Clock::start();
     let n_parameters = start.parameters.len();
+    ask_for_vectors(n_parameters)?;
     method.load(&start.state, n_parameters)?;
     objective.keep_lines(method.searches_lines());
     let mut reference = None;
@@ -145,6 +147,7 @@ pub fn descend(
         if status.is_some() {
             break;
         }
+        ask_for_vectors(n_parameters)?;
         info.step_size = method.propose(&here, objective)?;
         if watch(&info, &here.parameters)? {
             status = Some(Status::Stopped);
@@ -155,6 +158,7 @@ pub fn descend(
             status = Some(Status::Stalled);
             break;
         }
+        reserve("the history of the descent", &mut history, 1)?;
         history.push(StepInfo { step_size: made.size, ..info });
         step += made.steps;
     }

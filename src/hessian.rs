@@ -2,6 +2,7 @@
 
 use crate::design::Design;
 use crate::error::Error;
+use crate::memory::{ask, bytes_of};
 use crate::objective::Layout;
 use crate::pass::{arranged, chunk_rows, fill_rows};
 use crate::real::Real;
@@ -42,7 +43,7 @@ pub fn hessian<T: Real>(
     let pairs: Vec<(usize, usize)> =
         (0..width).flat_map(|k| (0..=k).map(move |l| (k, l))).filter(|&pair| rule.is_felt(pair)).collect();
     let block_rows = design.block_rows(width).min(n);
-    let bytes = pairs.len() * order * order * size_of::<f64>();
+    let bytes = bytes_of::<f64>(&[pairs.len(), order, order]);
     // A row adds the products of its entries, and of the one that is appended, two by two.
     let row_entries = design.n_entries().div_ceil(n.max(1)) + 1;
     let chunk_rows = chunk_rows(n, block_rows, width, bytes, n * row_entries * row_entries / (order * order));
@@ -51,7 +52,11 @@ pub fn hessian<T: Real>(
         scores: vec![T::ZERO; block_rows * width],
         weights: vec![T::ZERO; block_rows],
     };
-    let mut chunks: Vec<Chunk<T>> = (0..n.div_ceil(chunk_rows).max(1)).map(|_| chunk()).collect();
+    let n_chunks = n.div_ceil(chunk_rows).max(1);
+    // And the matrix, the one that is solved with, and the change of variables on the way.
+    let matrices = bytes_of::<f64>(&[4, layout.n_parameters(), layout.n_parameters()]);
+    ask("second derivatives", n_chunks.saturating_mul(bytes).saturating_add(matrices))?;
+    let mut chunks: Vec<Chunk<T>> = (0..n_chunks).map(|_| chunk()).collect();
     let (coef, intercept) = layout.split(parameters);
     let coef = &arranged(design, coef);
     let task = |i: usize, chunk: &mut Chunk<T>, stop: &dyn Fn() -> bool| {

@@ -3,16 +3,67 @@
 //! `pulp` picks the instruction set at run time. Sums name its registers, because a compiler must not reorder them by
 //! itself; the other kernels are plain loops, which it turns into vector code.
 
+use crate::error::Error;
 use crate::real::Real;
-use pulp::Simd;
+use pulp::{Arch, Simd};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 /// Sums that run side by side, to hide the latency of an addition.
 const ACCUMULATORS: usize = 4;
 
-/// Runs `kernel` compiled for the best instruction set of this processor.
+/// Names of instruction sets for `use_instructions`, the narrowest first, and what people call them.
+const INSTRUCTION_SETS: [(&str, &str); if cfg!(target_arch = "x86_64") { 3 } else { 2 }] = [
+    ("baseline", "baseline instructions"),
+    #[cfg(target_arch = "x86_64")]
+    ("avx2", "AVX2"),
+    #[cfg(target_arch = "x86_64")]
+    ("avx512", "AVX-512"),
+    #[cfg(not(target_arch = "x86_64"))]
+    ("neon", "NEON"),
+];
+/// The widest instruction set that kernels may use, by its place in that list.
+static WIDEST: AtomicU8 = AtomicU8::new(u8::MAX);
+
+/// The instruction set of this call: the best of this processor, unless a narrower one was asked for.
+#[inline(always)]
+pub fn arch() -> Arch {
+    match WIDEST.load(Ordering::Relaxed) {
+        0 => Arch::Scalar,
+        #[cfg(target_arch = "x86_64")]
+        1 => pulp::x86::V3::try_new().map_or(Arch::Scalar, Arch::V3),
+        _ => Arch::new(),
+    }
+}
+
+/// From now on, kernels use the instruction set of that name, or an error lists those of this processor. For tests, and
+/// to have the same bits on two machines. Matrix products are a library's, which always takes the best.
+pub fn use_instructions(name: &str) -> Result<(), Error> {
+    let known = &INSTRUCTION_SETS[..=best()];
+    let place = known.iter().position(|(known, _)| *known == name);
+    let names = || known.iter().map(|(known, _)| *known).collect::<Vec<_>>().join(", ");
+    let place = place.ok_or_else(|| Error::Instructions { given: name.to_owned(), known: names() })?;
+    WIDEST.store(place as u8, Ordering::Relaxed);
+    Ok(())
+}
+
+/// The place in the list of the best instruction set of this processor.
+fn best() -> usize {
+    place(Arch::new())
+}
+
+fn place(arch: Arch) -> usize {
+    match arch {
+        Arch::Scalar => 0,
+        #[cfg(target_arch = "x86_64")]
+        Arch::V3(_) => 1,
+        _ => INSTRUCTION_SETS.len() - 1,
+    }
+}
+
+/// Runs `kernel` compiled for the instruction set of this call.
 #[inline(always)]
 pub fn vectorized<R>(kernel: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(kernel)
+    arch().dispatch(kernel)
 }
 
 /// A loop whose products may be fused with the sums that they go into, for instruction sets that can.
@@ -20,13 +71,13 @@ pub trait Kernel {
     fn run<const FUSED: bool>(self);
 }
 
-/// Runs `kernel` compiled for the best instruction set of this processor, fused if that can.
+/// Runs `kernel` compiled for the instruction set of this call, fused if that can.
 #[inline(always)]
 pub fn vectorized_kernel(kernel: impl Kernel) {
     run_kernel(kernel);
 }
 
-#[pulp::with_simd(run_kernel = pulp::Arch::new())]
+#[pulp::with_simd(run_kernel = arch())]
 #[inline(always)]
 fn run_kernel_with_simd<S: Simd, K: Kernel>(_simd: S, kernel: K) {
     // AVX2 comes with fused multiplication here, as the library defines it, and so do all registers wider than that;
@@ -38,12 +89,9 @@ fn run_kernel_with_simd<S: Simd, K: Kernel>(_simd: S, kernel: K) {
     }
 }
 
-/// What `vectorized` compiles for here: the library's name for it.
+/// What kernels use here, as people call it.
 pub fn instruction_set() -> &'static str {
-    let name = format!("{:?}", pulp::Arch::new());
-    let known = [("V4", "AVX-512"), ("V3", "AVX2"), ("Neon", "NEON")];
-    let found = known.iter().find(|(prefix, _)| name.starts_with(prefix));
-    found.map_or("baseline instructions", |(_, known)| known)
+    INSTRUCTION_SETS[place(arch())].1
 }
 
 /// Σ aᵢ bᵢ, spread over the lanes of a register, for kernels that are already compiled for `S`.
@@ -76,14 +124,14 @@ fn join<S: Simd, T: Real>(simd: S, sums: [T::Vector<S>; ACCUMULATORS]) -> T::Vec
 }
 
 /// Σ aᵢ bᵢ.
-#[pulp::with_simd(dot = pulp::Arch::new())]
+#[pulp::with_simd(dot = arch())]
 #[inline(always)]
 pub fn dot_with_simd<S: Simd, T: Real>(simd: S, a: &[T], b: &[T]) -> T {
     T::total(simd, product(simd, a, b))
 }
 
 /// Σ aᵢ.
-#[pulp::with_simd(sum = pulp::Arch::new())]
+#[pulp::with_simd(sum = arch())]
 #[inline(always)]
 pub fn sum_with_simd<S: Simd, T: Real>(simd: S, a: &[T]) -> T {
     let (whole, rest) = T::whole::<S>(a);

@@ -4,6 +4,7 @@
 //! and corrections do; beyond, a QR factorisation of the rows, block by block, does without the squaring.
 
 use crate::error::Error;
+use crate::memory::{ask, bytes_of};
 use crate::objective::Layout;
 use crate::pass::chunk_rows;
 use crate::real::Real;
@@ -20,6 +21,8 @@ const PRODUCTS: usize = 8;
 const CORRECTIONS: usize = 3;
 /// Rows of a factorisation, for each of its columns.
 const QR_ROWS: usize = 4;
+/// Matrices of those rows and the factor that a thread holds at a time, with the library's own.
+const QR_COPIES: usize = 6;
 
 /// (G + λ₂ I) w = r, for each target: where the gradient of penalised least squares is zero.
 pub struct NormalEquations {
@@ -173,6 +176,7 @@ pub fn factorise<T: Real>(
     let center = [&equations.center[..], &equations.target_means[..]].concat();
     let block_rows = (QR_ROWS * order).min(n);
     let chunk_rows = chunk_rows(n, block_rows, 1, (2 * order + block_rows) * order * size_of::<f64>(), n);
+    ask("factors of the rows", bytes_of::<f64>(&[QR_COPIES, team.n_threads(), block_rows + order, order]))?;
     let mut factors: Vec<Mat<f64>> = vec![Mat::zeros(0, order); n.div_ceil(chunk_rows).max(1)];
     let task = |i: usize, factor: &mut Mat<f64>, stop: &dyn Fn() -> bool| {
         let stride = order + 1;

@@ -6,6 +6,8 @@
 //! |---|---|
 //! | [`real`] | the scalar types, `f32` and `f64` |
 //! | [`error`] | what can go wrong |
+//! | [`fault`] | panics become errors |
+//! | [`memory`] | asked for before it is taken |
 //! | [`lanes`] | vector kernels, and the choice of instruction set |
 //! | [`lines`] | the two products of a gradient, on lines of a matrix |
 //! | [`elementary`] | exponential and logarithm for whole blocks |
@@ -32,10 +34,15 @@
 //! | `python` | the binding (the only module that names pyo3 and numpy), behind the feature `python` |
 
 #![deny(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::expect_used, clippy::panic, clippy::unwrap_used))]
 
 pub mod real;
 
 pub mod error;
+
+pub mod fault;
+
+pub mod memory;
 
 pub mod lanes;
 

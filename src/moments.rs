@@ -2,6 +2,7 @@
 
 use crate::design::Design;
 use crate::error::Error;
+use crate::memory::ask;
 use crate::pass::{Pass, ScoreRule, chunk_rows};
 use crate::real::Real;
 use crate::reduce::Team;
@@ -14,7 +15,7 @@ pub fn column_means<T: Real>(
     weights: Option<&[T]>,
 ) -> Result<Vec<f64>, Error> {
     let coef = vec![T::ZERO; design.n_features()];
-    let mut pass = Pass::new(design, 1);
+    let mut pass = Pass::new(design, 1)?;
     let sums = pass.run(team, &OwnWeight(weights), &coef, &[])?;
     let total = sums.intercept_gradient[0];
     Ok(sums.coef_gradient.iter().map(|sum| sum / total).collect())
@@ -52,8 +53,10 @@ pub fn column_squares<T: Real>(
     let chunk_rows = chunk_rows(n, block_rows, 1, bytes, design.n_entries() / d.max(1));
     let rows_at_once = design.flush_rows().min(chunk_rows);
     let ones = vec![T::ONE; if weights.is_none() { rows_at_once } else { 0 }];
+    let n_chunks = n.div_ceil(chunk_rows).max(1);
+    ask("squares of the columns", n_chunks.saturating_mul(bytes))?;
     let chunk = || Chunk { sums: vec![0.0; d], part: vec![T::ZERO; d] };
-    let mut chunks: Vec<Chunk<T>> = (0..n.div_ceil(chunk_rows).max(1)).map(|_| chunk()).collect();
+    let mut chunks: Vec<Chunk<T>> = (0..n_chunks).map(|_| chunk()).collect();
     let task = |i: usize, chunk: &mut Chunk<T>, stop: &dyn Fn() -> bool| {
         let rows = i * chunk_rows..((i + 1) * chunk_rows).min(n);
         for start in rows.clone().step_by(rows_at_once) {

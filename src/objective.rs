@@ -1,7 +1,8 @@
 //! The objective: the only thing that an optimiser sees, and the only thing that touches data.
 
-use crate::error::Error;
+use crate::error::{Error, expect_length};
 use crate::lanes::dot;
+use crate::memory::ask_for_vectors;
 use faer::Mat;
 use std::ops::Range;
 
@@ -58,6 +59,9 @@ pub trait Objective {
     /// The relative precision of sums over the data.
     fn precision(&self) -> f64;
 
+    /// Runs work on a matrix of this order, so that the caller can stop meanwhile.
+    fn apart(&self, order: usize, work: Box<dyn FnOnce() -> Vec<f64> + Send>) -> Result<Vec<f64>, Error>;
+
     /// By how much rounding alone may change a value of about this size.
     fn rounding(&self, value: f64) -> f64;
 }
@@ -101,6 +105,22 @@ pub struct Layout {
 }
 
 impl Layout {
+    /// An error unless there is something to fit, and room for it.
+    pub fn admit(self, n_rows: usize) -> Result<(), Error> {
+        let Self { width, n_features, .. } = self;
+        if n_rows == 0 || n_features == 0 || width == 0 {
+            return Err(Error::Empty { n_rows, n_features, width });
+        }
+        ask_for_vectors(width.saturating_mul(n_features.saturating_add(1)))
+    }
+
+    /// An error unless validation has as many columns and scores.
+    pub fn expect(self, validation: Self) -> Result<(), Error> {
+        expect_length("columns of eval_set", self.n_features, validation.n_features)?;
+        expect_length("scores of eval_set", self.width, validation.width)?;
+        expect_length("parameters of eval_set", self.n_parameters(), validation.n_parameters())
+    }
+
     pub fn n_parameters(self) -> usize {
         self.n_coef() + if self.fit_intercept { self.width } else { 0 }
     }

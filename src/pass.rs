@@ -7,6 +7,7 @@
 use crate::design::Design;
 use crate::error::Error;
 use crate::lanes::{add_scaled, dot, sum, vectorized};
+use crate::memory::{ask, ask_for_vectors, bytes_of, reserve};
 use crate::real::Real;
 use crate::reduce::Team;
 use std::borrow::Cow;
@@ -89,12 +90,14 @@ pub struct Pass<'a, T: Real> {
 }
 
 impl<'a, T: Real> Pass<'a, T> {
-    pub fn new(design: &'a dyn Design<T>, width: usize) -> Self {
+    pub fn new(design: &'a dyn Design<T>, width: usize) -> Result<Self, Error> {
         let (n, d) = (design.n_rows(), design.n_features());
         let block_rows = design.block_rows(width);
         let bytes = width * d * (size_of::<f64>() + size_of::<T>());
         let chunk_rows = chunk_rows(n, block_rows, width, bytes, design.n_entries() / d.max(1));
         let room = block_rows.min(n);
+        let n_chunks = n.div_ceil(chunk_rows).max(1);
+        ask("sums over the rows", n_chunks.saturating_mul(bytes.saturating_add(bytes_of::<T>(&[room, width + 1]))))?;
         let chunk = || Chunk {
             sums: Sums::new(width, d),
             slope: 0.0,
@@ -104,13 +107,13 @@ impl<'a, T: Real> Pass<'a, T> {
             latest: Vec::new(),
             held: Vec::new(),
         };
-        Self {
+        Ok(Self {
             design,
             block_rows,
             chunk_rows,
             in_parallel: worth_waking(design.n_entries().saturating_mul(width)),
-            chunks: (0..n.div_ceil(chunk_rows).max(1)).map(|_| chunk()).collect(),
-        }
+            chunks: (0..n_chunks).map(|_| chunk()).collect(),
+        })
     }
 
     /// Sums over all rows at `coef` (width × d) and `intercept` (width, or empty for none).
@@ -144,6 +147,9 @@ impl<'a, T: Real> Pass<'a, T> {
         keep: bool,
     ) -> Result<&Sums, Error> {
         let (chunk_rows, n_rows) = (self.chunk_rows, self.design.n_rows());
+        if keep {
+            self.make_room_for_scores()?;
+        }
         let coef = &arranged(self.design, coef);
         let point = Point { design: self.design, rule, coef, intercept, block_rows: self.block_rows, keep };
         let task = |i: usize, chunk: &mut Chunk<T>, stop: &dyn Fn() -> bool| {
@@ -154,6 +160,18 @@ impl<'a, T: Real> Pass<'a, T> {
             a.sums.add(&b.sums);
         })?;
         Ok(&self.chunks[0].sums)
+    }
+
+    /// For the scores of all rows: several times the size of X where there are many classes.
+    fn make_room_for_scores(&mut self) -> Result<(), Error> {
+        let n_rows = self.design.n_rows();
+        for (i, chunk) in self.chunks.iter_mut().enumerate() {
+            let rows = (n_rows - i * self.chunk_rows).min(self.chunk_rows);
+            chunk.latest.clear();
+            reserve("scores of all rows", &mut chunk.latest, rows * chunk.sums.intercept_gradient.len())?;
+        }
+        // What is left must do for the rest of the step.
+        ask_for_vectors(self.chunks[0].coef_gradient.len())
     }
 
     /// Sums over some ranges of rows: a mini-batch.

@@ -4,16 +4,19 @@
 //! pairwise by index, so 1 thread and 16 give the same bytes.
 
 use crate::error::Error;
+use crate::fault::caught;
 use rayon::{ThreadPool, ThreadPoolBuilder, prelude::*};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 /// How often the calling thread asks whether to stop.
 const POLL: Duration = Duration::from_millis(50);
 /// Short pieces of work between two looks at the clock.
 const SHORT_CALLS: u32 = 8;
+/// Orders of matrices from which on a factorisation takes longer than `POLL`.
+const LONG_ORDER: usize = 256;
 /// More threads than tasks would only wait.
 const MOST_THREADS: usize = 128;
 /// Enough for the block kernels, which hold nothing large on the stack.
@@ -23,6 +26,8 @@ const STACK_BYTES: usize = 4 << 20;
 pub struct Team<'a> {
     n_threads: usize,
     interrupted: &'a dyn Fn() -> bool,
+    /// The pool, once it has been asked for: no other call can take it away.
+    pool: RefCell<Option<Kept>>,
     asked: Cell<Instant>,
     stopped: Cell<bool>,
     n_short: Cell<u32>,
@@ -33,10 +38,15 @@ impl<'a> Team<'a> {
         Self {
             n_threads: n_threads.clamp(1, MOST_THREADS),
             interrupted,
+            pool: RefCell::new(None),
             asked: Cell::new(Instant::now()),
             stopped: Cell::new(false),
             n_short: Cell::new(0),
         }
+    }
+
+    pub fn n_threads(&self) -> usize {
+        self.n_threads
     }
 
     /// Runs `task(i, &mut results[i], stop)` for every i, then merges all results into the first. A long task asks
@@ -50,13 +60,23 @@ impl<'a> Team<'a> {
         task: impl Fn(usize, &mut P, &dyn Fn() -> bool) + Sync,
         merge: impl Fn(&mut P, &P),
     ) -> Result<(), Error> {
-        let pool = if in_parallel && self.n_threads > 1 && results.len() > 1 { pool(self.n_threads) } else { None };
+        let pool = if in_parallel && self.n_threads > 1 && results.len() > 1 { self.pool() } else { None };
         match pool {
             Some(pool) => self.on_pool(&pool, results, task)?,
             None => self.on_this_thread(results, task)?,
         }
         merge_pairwise(results, merge);
         Ok(())
+    }
+
+    /// None where threads cannot be started: the caller then does the work itself.
+    fn pool(&self) -> Option<Arc<ThreadPool>> {
+        let mut own = self.pool.borrow_mut();
+        // What runs between two passes may have forked.
+        if own.as_ref().is_none_or(|own| own.process != std::process::id()) {
+            std::mem::forget(own.replace(kept(self.n_threads)));
+        }
+        own.as_ref().and_then(|own| own.pool.clone())
     }
 
     fn on_this_thread<P>(
@@ -82,15 +102,18 @@ impl<'a> Team<'a> {
         results: &mut [P],
         task: impl Fn(usize, &mut P, &dyn Fn() -> bool) + Sync,
     ) -> Result<(), Error> {
-        let cancelled = AtomicBool::new(false);
-        let (cancelled, task) = (&cancelled, &task);
+        let (cancelled, panicked) = (AtomicBool::new(false), OnceLock::new());
+        let (cancelled, panic, task) = (&cancelled, &panicked, &task);
         let (done, waiting) = mpsc::channel::<()>();
         pool.in_place_scope(|scope| {
             scope.spawn(move |_| {
                 results.par_iter_mut().enumerate().with_max_len(1).for_each(|(i, result)| {
                     let stop = || cancelled.load(Ordering::Relaxed);
-                    if !stop() {
-                        task(i, result, &stop);
+                    if !stop()
+                        && let Err(error) = caught(|| task(i, result, &stop))
+                    {
+                        cancelled.store(true, Ordering::Relaxed);
+                        let _ = panic.set(error);
                     }
                 });
                 drop(done);
@@ -101,13 +124,43 @@ impl<'a> Team<'a> {
                 }
             }
         });
-        if cancelled.load(Ordering::Relaxed) {
-            return Err(Error::Interrupted);
+        match panicked.into_inner() {
+            Some(error) => Err(error),
+            None if cancelled.load(Ordering::Relaxed) => Err(Error::Interrupted),
+            None => self.check(),
         }
-        self.check()
     }
 
-    /// The same for work so short that looking at the clock would be felt: only every few times.
+    /// Runs work that nobody can ask to stop, on a thread of its own, which is left alone when the caller wants to stop.
+    /// `order` of the matrix that the work is on: with a small one, it is done before it would matter.
+    pub fn apart<R: Send + 'static>(
+        &self,
+        order: usize,
+        work: impl FnOnce() -> R + Send + 'static,
+    ) -> Result<R, Error> {
+        if order < LONG_ORDER {
+            return Ok(work());
+        }
+        let work = Arc::new(Mutex::new(Some(work)));
+        let (taken, (done, waiting)) = (Arc::clone(&work), mpsc::channel());
+        let take = |work: &Mutex<Option<_>>| work.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let apart = move || take(&taken).map(|work| done.send(caught(work)));
+        if std::thread::Builder::new().stack_size(STACK_BYTES).spawn(apart).is_err()
+            && let Some(work) = take(&work)
+        {
+            // There are no more threads to be had.
+            return Ok(work());
+        }
+        loop {
+            match waiting.recv_timeout(POLL) {
+                Ok(result) => return result,
+                Err(mpsc::RecvTimeoutError::Timeout) => self.check()?,
+                Err(mpsc::RecvTimeoutError::Disconnected) => return Err(Error::Interrupted),
+            }
+        }
+    }
+
+    /// For work so short that looking at the clock would be felt: only every few times.
     pub fn check_often(&self) -> Result<(), Error> {
         self.n_short.set((self.n_short.get() + 1) % SHORT_CALLS);
         if self.n_short.get() == 0 { self.check() } else { Ok(()) }
@@ -139,41 +192,60 @@ fn merge_pairwise<P>(results: &mut [P], merge: impl Fn(&mut P, &P)) {
     }
 }
 
+/// A pool of our own, of a process and a number of threads; none where they could not be started.
+#[derive(Clone)]
 struct Kept {
     process: u32,
     n_threads: usize,
-    pool: Arc<ThreadPool>,
+    pool: Option<Arc<ThreadPool>>,
 }
 
+/// The pool of the last call.
 static KEPT: Mutex<Option<Kept>> = Mutex::new(None);
 
-/// A pool of our own, kept between calls. A forked child inherits the handle but not the threads: it builds its own.
-///
-/// None where threads cannot be started: the caller then does the work itself.
-fn pool(n_threads: usize) -> Option<Arc<ThreadPool>> {
+fn lock() -> MutexGuard<'static, Option<Kept>> {
+    KEPT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The pool of the last call if it is of this process and size, else a new one. A forked child inherits the handle but
+/// not the threads: it builds its own.
+fn kept(n_threads: usize) -> Kept {
     let process = std::process::id();
-    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(kept) = kept.as_ref()
-        && kept.process == process
-        && kept.n_threads == n_threads
+    let mut last = lock();
+    if let Some(last) = last.as_ref()
+        && (last.process, last.n_threads, last.pool.is_some()) == (process, n_threads, true)
     {
-        return Some(Arc::clone(&kept.pool));
+        return last.clone();
     }
     let pool = ThreadPoolBuilder::new()
         .num_threads(n_threads)
         .stack_size(STACK_BYTES)
         .thread_name(|i| format!("steepest-{i}"))
-        .build()
-        .ok()?;
-    let pool = Arc::new(pool);
-    let old = kept.replace(Kept { process, n_threads, pool: Arc::clone(&pool) });
-    if let Some(old) = old
+        .build();
+    let new = Kept { process, n_threads, pool: pool.ok().map(Arc::new) };
+    if let Some(old) = last.replace(new.clone())
         && old.process != process
     {
-        // Dropping it would wait for threads that do not exist in this process.
+        // Dropping it would wake threads that do not exist in this process.
         std::mem::forget(old);
     }
-    Some(pool)
+    new
+}
+
+thread_local! {
+    /// What `before_fork` holds until `after_fork`.
+    static HELD: RefCell<Option<MutexGuard<'static, Option<Kept>>>> = const { RefCell::new(None) };
+}
+
+/// To be called before this thread forks, so that no other one is about to change the pool: the child would inherit a
+/// lock that nobody opens.
+pub fn before_fork() {
+    HELD.set(Some(lock()));
+}
+
+/// To be called after it, by the parent and by the child.
+pub fn after_fork() {
+    HELD.set(None);
 }
 
 #[cfg(test)]
@@ -196,6 +268,28 @@ mod tests {
         for n_threads in [1, 2, 3, 8] {
             assert_eq!(total(n_threads, true).to_bits(), alone.to_bits());
         }
+    }
+
+    /// Neither tasks nor merges are nested, however many there are: a small stack is enough.
+    #[test]
+    fn a_million_tasks() {
+        let work = || {
+            let mut results = vec![0u64; 1_000_000];
+            let team = Team::new(2, &|| false);
+            team.ordered_reduce(true, &mut results, |i, result, _| *result = i as u64, |a, b| *a += b).unwrap();
+            results[0]
+        };
+        let total = std::thread::Builder::new().stack_size(64 << 10).spawn(work).unwrap().join().unwrap();
+        assert_eq!(total, 999_999 * 500_000);
+    }
+
+    #[test]
+    fn a_panic_in_a_task_is_an_error_and_the_pool_goes_on() {
+        let team = Team::new(2, &|| false);
+        let task = |i: usize, _: &mut u8, _: &dyn Fn() -> bool| assert!(i != 7, "in a task");
+        let outcome = team.ordered_reduce(true, &mut [0u8; 100], task, |_, _| {});
+        assert!(matches!(outcome, Err(Error::Internal { .. })));
+        assert_eq!(total(2, true).to_bits(), total(1, false).to_bits());
     }
 
     #[test]

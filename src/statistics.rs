@@ -6,6 +6,7 @@
 use crate::design::Design;
 use crate::error::Error;
 use crate::lanes::vectorized;
+use crate::memory::{ask, bytes_of};
 use crate::pass::{chunk_rows, worth_waking};
 use crate::real::Real;
 use crate::reduce::Team;
@@ -16,6 +17,8 @@ use std::ops::Range;
 
 /// Rows that are taken in double precision at a time: enough for a matrix product to run at its full rate.
 const BLOCK_ROWS: usize = 256;
+/// Matrices of moments, two by two, that least squares needs beside those of the chunks.
+const MATRICES: usize = 4;
 
 /// Weight, means and second moments of the columns of X and y.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,9 +34,12 @@ impl Statistics {
     pub fn of<T: Real>(rows: Rows<'_, T>, team: &Team<'_>) -> Result<Self, Error> {
         let (n, order) = (rows.design.n_rows(), rows.order());
         let block_rows = BLOCK_ROWS.min(n);
-        let chunk_rows = chunk_rows(n, block_rows, 1, (2 * order + block_rows) * order * size_of::<f64>(), n);
-        let mut chunks: Vec<Chunk> =
-            (0..n.div_ceil(chunk_rows).max(1)).map(|_| Chunk::new(order, block_rows)).collect();
+        let bytes = bytes_of::<f64>(&[2 * order + block_rows, order]);
+        let chunk_rows = chunk_rows(n, block_rows, 1, bytes, n);
+        let n_chunks = n.div_ceil(chunk_rows).max(1);
+        // And what solves the normal equations.
+        ask("sufficient statistics", (n_chunks + MATRICES).saturating_mul(bytes))?;
+        let mut chunks: Vec<Chunk> = (0..n_chunks).map(|_| Chunk::new(order, block_rows)).collect();
         let task = |i: usize, chunk: &mut Chunk, stop: &dyn Fn() -> bool| {
             chunk.take(&rows, i * chunk_rows..((i + 1) * chunk_rows).min(n), block_rows, stop);
         };

@@ -23,6 +23,7 @@ CRATE = ROOT / "src"
 PYTHON_ROWS = [
     ["errors"],
     ["validation"],
+    ["threads"],
     ["tables"],
     ["losses"],
     ["penalties"],
@@ -56,6 +57,8 @@ PYTHON_ROWS = [
 RUST_ROWS = [
     ["real"],
     ["error"],
+    ["fault"],
+    ["memory"],
     ["lanes"],
     ["lines"],
     ["elementary"],
@@ -106,13 +109,13 @@ BETWEEN_BACKENDS = {
 }
 #: What only some modules may name, and which.
 PYTHON_HOMES = {
-    "_steepest": {"__init__.py", "backends/rust.py", "statistics.py"},
+    "_steepest": {"__init__.py", "backends/rust.py", "statistics.py", "threads.py"},
     "cupy": {"backends/cupy.py"},
     "scipy": {"design.py", "estimators/base.py"},
 }
 RUST_HOMES = {
     "rayon": {"reduce.rs"},
-    "pyo3": {"python/mod.rs", "python/problem.rs", "python/statistics.rs"},
+    "pyo3": {"python/mod.rs", "python/problem.rs", "python/process.rs", "python/statistics.rs"},
     "numpy": {"python/mod.rs", "python/problem.rs", "python/statistics.rs"},
     "pulp": {"lanes.rs", "lines/mod.rs", "lines/short.rs", "real.rs"},
     "unsafe": set[str](),
@@ -199,7 +202,7 @@ def test_scanners_see_imports() -> None:
     """At the top and in functions, but not what only type checkers or tests see."""
     assert {"backends", "errors", "progress"} <= python_imports(PACKAGE / "descend.py")
     assert "result" not in python_imports(PACKAGE / "curves.py")
-    assert {"design", "error", "lanes", "real", "reduce"} == rust_imports(CRATE / "pass.rs")
+    assert {"design", "error", "lanes", "memory", "real", "reduce"} == rust_imports(CRATE / "pass.rs")
     assert "descend" in rust_imports(CRATE / "python" / "mod.rs")
     assert "design" in rust_imports(CRATE / "hessian.rs")
     assert sibling("steepest.backends.array.ArrayBackend") == "backends"

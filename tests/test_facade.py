@@ -15,10 +15,11 @@ import polars as pl
 import pytest
 
 import steepest as st
-from steepest.backends import BACKENDS, get_backend, thread_count
+from steepest.backends import BACKENDS, get_backend
 from steepest.losses import LOSSES
 from steepest.methods import METHODS
 from steepest.step_sizes import STEP_SIZES
+from steepest.threads import thread_count
 from tolerance import tolerance
 
 X = np.arange(24.0).reshape(12, 2) % 7

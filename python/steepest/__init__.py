@@ -5,6 +5,7 @@ The map, in the order of imports (a module uses only modules above it; a test en
 ==================  =====================================================================
 `errors`            what can go wrong, with the cure
 `validation`        arrays in, checked
+`threads`           how many threads, and who may say so
 `tables`            frames and foreign arrays in
 `losses`            ℓ(y, z) and its derivative
 `penalties`         functions of the coefficients
@@ -52,6 +53,7 @@ from steepest.errors import (
     DivergenceError,
     IllConditionedWarning,
     InputError,
+    InternalError,
     MissingPackageError,
     ModelFileError,
     SteepestError,
@@ -71,6 +73,7 @@ from steepest.problem import StepInfo
 from steepest.result import Fit, History, Step
 from steepest.statistics import SufficientStatistics
 from steepest.step_sizes import Armijo, Auto, BarzilaiBorwein, Constant, Cosine, Exponential, InverseScaling
+from steepest.threads import get_num_threads, set_num_threads
 
 if TYPE_CHECKING:
     from steepest import plot
@@ -135,6 +138,7 @@ __all__ = [
     "Huber",
     "IllConditionedWarning",
     "InputError",
+    "InternalError",
     "InverseScaling",
     "Lbfgs",
     "LinearModel",
@@ -154,6 +158,7 @@ __all__ = [
     "SufficientStatistics",
     "__version__",
     "descend",
+    "get_num_threads",
     "iterate",
     "load",
     "loss_and_gradient",
@@ -162,6 +167,7 @@ __all__ = [
     "quantize",
     "register_onnx_converter",
     "save",
+    "set_num_threads",
     "show_backends",
     "to_onnx",
 ]

@@ -6,6 +6,12 @@ from numpy.typing import NDArray
 
 __all__ = [
     "__version__",
+    "_after_fork",
+    "_before_fork",
+    "_begin_child",
+    "_end",
+    "_panic",
+    "available_threads",
     "curvature",
     "instruction_set",
     "merged_statistics",
@@ -19,6 +25,12 @@ __version__: str
 
 _Statistics: TypeAlias = tuple[float, NDArray[np.float64], NDArray[np.float64]]
 
+def _before_fork() -> None: ...
+def _after_fork() -> None: ...
+def _begin_child() -> None: ...
+def _end() -> None: ...
+def _panic(n_threads: int) -> None: ...
+def available_threads() -> int: ...
 def instruction_set() -> str: ...
 def value_and_gradient(
     problem: Any, parameters: NDArray[np.float64], n_threads: int

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steepest.backends import get_backend, nearest, thread_count
+from steepest.backends import get_backend, nearest
 from steepest.design import check_finite
 from steepest.errors import InputError
 from steepest.methods import METHODS
@@ -16,6 +16,7 @@ from steepest.outcome import check_outcome, warn_caller
 from steepest.problem import STATUSES, Callback, Solution, make_problem
 from steepest.result import Fit, History, Step
 from steepest.setup import Setup, set_up
+from steepest.threads import thread_count
 from steepest.validation import flag
 
 if TYPE_CHECKING:

@@ -14,6 +14,10 @@ class InputError(SteepestError, ValueError):
     """An argument is not what it should be; the message names it, what was expected, and what was given."""
 
 
+class InternalError(SteepestError, RuntimeError):
+    """A bug in steepest; the message names the place. The process goes on, and so may other fits. Please report it."""
+
+
 class ModelFileError(SteepestError, ValueError):
     """A model file cannot be read or does not hold a valid model."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steepest.backends import get_backend, gpu_backend, nearest, thread_count
+from steepest.backends import get_backend, gpu_backend, nearest
 from steepest.choice import STRATEGIES, choose_method, choose_strategy, worth_a_gpu
 from steepest.design import check_finite, take_rows
 from steepest.errors import InputError
@@ -15,6 +15,7 @@ from steepest.methods import as_method, check_penalty, matching_step_size
 from steepest.penalties import ElasticNet
 from steepest.problem import Plan, Problem, make_problem, make_validation
 from steepest.result import Fit, Recipe
+from steepest.threads import thread_count
 from steepest.validation import flag, integer, known, number
 
 if TYPE_CHECKING:

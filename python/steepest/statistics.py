@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from steepest import _steepest
-from steepest.backends import thread_count
 from steepest.choice import MOST_GRAM_FEATURES
 from steepest.descend import descend
 from steepest.design import check_finite
 from steepest.errors import InputError
 from steepest.problem import make_problem
 from steepest.tables import expect_names, is_on_gpu
+from steepest.threads import thread_count
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steepest.backends import get_backend, thread_count
+from steepest.backends import get_backend
 from steepest.descend import descend
 from steepest.design import Csr, check_finite
 from steepest.errors import InputError
 from steepest.losses import Mse
 from steepest.penalties import ElasticNet
 from steepest.problem import make_problem
+from steepest.threads import thread_count
 from steepest.validation import integer, number
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import narwhals.stable.v2 as nw
 import numpy as np
 
-from steepest.backends import get_backend, thread_count
+from steepest.backends import get_backend
 from steepest.descend import descend
 from steepest.errors import ConvergenceWarning, InputError
 from steepest.losses import LOSSES, LogLoss, Poisson, SquaredHinge
@@ -32,6 +32,7 @@ from steepest.preprocessing import (
     without_missing,
 )
 from steepest.step_sizes import as_step_size
+from steepest.threads import thread_count
 from steepest.validation import integer, known, number
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 use super::{Design, FLUSH_ROWS};
 use crate::error::Error;
 use crate::lanes::vectorized;
+use crate::memory::reserve;
 use crate::real::Real;
 use std::ops::Range;
 
@@ -63,7 +64,8 @@ impl<'a, T: Real, I: Index> Csr<'a, T, I> {
         if indices.len() != data.len() {
             return Err(broken(format!("{} indices for {} entries", indices.len(), data.len())));
         }
-        let mut positions = Vec::with_capacity(indptr.len());
+        let mut positions = Vec::new();
+        reserve("pointers to the rows", &mut positions, indptr.len())?;
         for (row, pointer) in indptr.iter().enumerate() {
             let last = positions.last().copied().unwrap_or(0);
             match pointer.position() {
@@ -353,6 +355,47 @@ mod tests {
                 (scores, gradient, lower, squares)
             };
             prop_assert_eq!(all(&sparse), all(&dense));
+        }
+    }
+
+    /// Small numbers, and now and then one that leads far away.
+    fn anywhere() -> impl Strategy<Value = i64> {
+        prop_oneof![40 => 0i64..7, 2 => -2i64..0, 1 => Just(i64::MAX), 1 => Just(i64::MIN), 1 => Just(1 << 32)]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+        /// Exactly what follows the definition is let through, and then no verb leaves the slices.
+        #[test]
+        fn any_structure(
+            d in 1usize..7,
+            mut indptr in proptest::collection::vec(anywhere(), 0..6),
+            repair in 0usize..8,
+            indices in proptest::collection::vec(anywhere(), 0..9),
+            missing in prop_oneof![9 => Just(0usize), 1 => Just(1)],
+        ) {
+            let data = vec![1.0f32; indices.len().saturating_sub(missing)];
+            if repair > 0 && indptr.len() > 1 {
+                indptr.iter_mut().for_each(|pointer| *pointer = (*pointer).clamp(0, data.len() as i64));
+                indptr.sort_unstable();
+                indptr[0] = 0;
+                let last = indptr.len() - 1;
+                indptr[last] = data.len() as i64;
+            }
+            let rises = indptr.windows(2).all(|pair| pair[0] <= pair[1]);
+            let ends = indptr.first() == Some(&0) && indptr.last() == Some(&(data.len() as i64));
+            let inside = indices.iter().all(|&column| (0..d as i64).contains(&column));
+            let admitted = Csr::new(&indptr, &indices, &data, d);
+            prop_assert_eq!(admitted.is_ok(), rises && ends && inside && indices.len() == data.len());
+            let Ok(csr) = admitted else { return Ok(()) };
+            let n = indptr.len() - 1;
+            if n > 0 {
+                let mut scores = vec![0.0; n];
+                csr.add_scores(0..n, &vec![1.0; d], &mut scores);
+                csr.add_gradient(0..n, &scores, &mut vec![0.0; d]);
+                prop_assert_eq!(scores.iter().sum::<f32>(), data.len() as f32);
+            }
         }
     }
 

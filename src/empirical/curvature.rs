@@ -49,7 +49,7 @@ impl<T: Real> Empirical<'_, T> {
             // The trace is a bound where the iteration for the spectrum fails.
             return Ok(eigenvalues.map_or(total, |values| values[values.len() - 1].max(0.0)));
         }
-        let mut pass = Pass::new(self.design, 1);
+        let mut pass = Pass::new(self.design, 1)?;
         let mut cast = vec![T::ZERO; layout.n_parameters()];
         largest_eigenvalue(layout.n_parameters(), |v, image| {
             let mut original = v.to_vec();

@@ -48,9 +48,12 @@ impl<T: Real> Empirical<'_, T> {
         let n_targets = rows.n_targets;
         let statistics = Statistics::of(rows, self.team)?;
         let equations = NormalEquations::new(&statistics, self.layout, self.penalty.l2);
-        let mut factor = equations.factor();
-        let mut solution = equations.solve(&factor);
-        let mut condition = factor.condition();
+        let solve = move || {
+            let factor = equations.factor();
+            let (solution, condition) = (equations.solve(&factor), factor.condition());
+            (equations, factor, solution, condition)
+        };
+        let (equations, mut factor, mut solution, mut condition) = self.team.apart(self.layout.n_features, solve)?;
         if condition > COARSE_CONDITION
             && let Some(better) = factorise(rows, self.team, statistics.weight, &equations)?
         {
@@ -89,17 +92,19 @@ impl<T: Real> Empirical<'_, T> {
     }
 
     /// The largest eigenvalue of that Hessian.
-    pub(super) fn least_squares_curvature(&self) -> Option<f64> {
-        let Expansion { quadratic, .. } = self.expansion.as_ref()?;
+    pub(super) fn least_squares_curvature(&self) -> Result<Option<f64>, Error> {
+        let Some(Expansion { quadratic, .. }) = &self.expansion else {
+            return Ok(None);
+        };
         let layout = Layout { width: 1, ..self.layout };
         let one = self.pull_back_matrix(layout, quadratic.hessian(), Some(&quadratic.center));
         let trace: f64 = (0..one.nrows()).map(|i| one[(i, i)]).sum();
         if !trace.is_finite() {
-            return Some(trace);
+            return Ok(Some(trace));
         }
         // The trace is a bound where the iteration for the spectrum fails.
-        let eigenvalues = one.self_adjoint_eigenvalues(Side::Lower);
-        Some(eigenvalues.map_or(trace, |values| values[values.len() - 1].max(0.0)))
+        let eigenvalues = self.team.apart(one.nrows(), move || one.self_adjoint_eigenvalues(Side::Lower))?;
+        Ok(Some(eigenvalues.map_or(trace, |values| values[values.len() - 1].max(0.0))))
     }
 }
 

@@ -71,6 +71,9 @@ impl<'a, T: Real> Empirical<'a, T> {
         team: &'a Team<'a>,
     ) -> Result<Self, Error> {
         let (n, loss) = (design.n_rows(), model.loss);
+        let layout =
+            Layout { width: loss.width(), n_features: design.n_features(), fit_intercept: model.fit_intercept };
+        layout.admit(n)?;
         expect_length("y", n.saturating_mul(loss.target_width()), sample.targets.len())?;
         loss.admit(sample.targets)?;
         if let Some(offsets) = sample.offsets {
@@ -83,8 +86,6 @@ impl<'a, T: Real> Empirical<'a, T> {
                 weights.iter().map(|weight| weight.to_f64()).sum()
             }
         };
-        let layout =
-            Layout { width: loss.width(), n_features: design.n_features(), fit_intercept: model.fit_intercept };
         Ok(Self {
             design,
             sample,
@@ -94,7 +95,7 @@ impl<'a, T: Real> Empirical<'a, T> {
             layout,
             scaling: None,
             team,
-            pass: Pass::new(design, loss.width()),
+            pass: Pass::new(design, loss.width())?,
             target_scale: TargetScale::new(loss, sample),
             expansion: None,
             keep_lines: false,
@@ -102,6 +103,10 @@ impl<'a, T: Real> Empirical<'a, T> {
             latest: Vec::new(),
             cast: vec![T::ZERO; layout.n_parameters()],
         })
+    }
+
+    pub fn layout(&self) -> Layout {
+        self.layout
     }
 
     /// Becomes a function of other variables.
@@ -283,7 +288,7 @@ impl<T: Real> Objective for Empirical<'_, T> {
     }
 
     fn curvature(&mut self, parameters: &[f64]) -> Result<f64, Error> {
-        if let Some(curvature) = self.least_squares_curvature() {
+        if let Some(curvature) = self.least_squares_curvature()? {
             return Ok(curvature + self.penalty_curvature());
         }
         let (bound, weights) = self.curvature_weights(parameters)?;
@@ -378,6 +383,10 @@ impl<T: Real> Objective for Empirical<'_, T> {
         };
         let ((point, _), (direction, _)) = (self.layout.split(&point), self.layout.split(&direction));
         Ok((value + self.penalty.smooth_value(point), slope + self.penalty.l2 * dot(point, direction)))
+    }
+
+    fn apart(&self, order: usize, work: Box<dyn FnOnce() -> Vec<f64> + Send>) -> Result<Vec<f64>, Error> {
+        self.team.apart(order, work)
     }
 
     fn precision(&self) -> f64 {

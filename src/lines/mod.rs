@@ -6,7 +6,7 @@
 mod narrow;
 mod short;
 
-use crate::lanes::{product, totals, vectorized};
+use crate::lanes::{arch, product, totals, vectorized};
 use crate::real::Real;
 use narrow::{MOST_NARROW, MOST_NARROW_BYTES, add_narrow_dots, add_narrow_lines};
 use pulp::Simd;
@@ -79,7 +79,7 @@ impl<'a, T: Real> Lines<'a, T> {
     }
 }
 
-#[pulp::with_simd(add_wide_dots = pulp::Arch::new())]
+#[pulp::with_simd(add_wide_dots = arch())]
 #[inline(always)]
 fn add_wide_dots_with_simd<S: Simd, T: Real>(simd: S, lines: Lines<'_, T>, vector: &[T], sums: &mut [T]) {
     if add_short_dots(simd, lines, vector, sums) {
@@ -148,7 +148,7 @@ fn n_lanes<S: Simd, T: Real>(simd: S) -> usize {
     T::lanes::<S>(&T::zeros(simd)).len()
 }
 
-#[pulp::with_simd(add_wide_lines = pulp::Arch::new())]
+#[pulp::with_simd(add_wide_lines = arch())]
 #[inline(always)]
 fn add_wide_lines_with_simd<S: Simd, T: Real>(simd: S, lines: Lines<'_, T>, weights: &[T], sum: &mut [T]) {
     if add_short_lines(simd, lines, weights, sum) {

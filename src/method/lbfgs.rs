@@ -2,6 +2,7 @@ use super::{Made, Method};
 use crate::error::Error;
 use crate::lanes::dot;
 use crate::line_search::{Patience, search};
+use crate::memory::{ask, bytes_of};
 use crate::objective::Objective;
 use crate::state::State;
 use crate::step::Evaluated;
@@ -85,6 +86,8 @@ impl Method for Lbfgs {
         loop {
             let direction = self.direction(&here.gradient);
             if let Some(size) = search(objective, here, &direction, &mut self.patience)? {
+                // For this move, and to save all of them in the end.
+                ask("the memory of lbfgs", bytes_of::<f64>(&[4 * (self.pairs.len() + 2), here.parameters.len()]))?;
                 let difference = |to: &[f64], from: &[f64]| to.iter().zip(from).map(|(to, from)| to - from).collect();
                 let pair = Pair::new(
                     difference(&here.parameters, &before.parameters),
@@ -112,7 +115,8 @@ impl Method for Lbfgs {
     }
 
     fn save(&self, state: &mut State) {
-        let all = |of: fn(&Pair) -> &Vec<f64>| self.pairs.iter().flat_map(|pair| of(pair).iter().copied()).collect();
+        let all =
+            |of: fn(&Pair) -> &Vec<f64>| self.pairs.iter().map(|pair| of(pair).as_slice()).collect::<Vec<_>>().concat();
         state.set("moves", all(|pair| &pair.way));
         state.set("changes", all(|pair| &pair.change));
         if self.patience.flattest.is_finite() {
@@ -122,6 +126,8 @@ impl Method for Lbfgs {
 
     fn load(&mut self, state: &State, n_parameters: usize) -> Result<(), Error> {
         self.pairs.clear();
+        let n_kept = state.get("moves").map_or(0, <[f64]>::len);
+        ask("the memory of lbfgs", bytes_of::<f64>(&[4, n_kept]))?;
         if let Some(&[flattest, n_since]) = state.get("patience") {
             (self.patience.flattest, self.patience.n_since) = (flattest, n_since as u64);
         }

@@ -33,7 +33,8 @@ impl Method for Newton {
                 if (0..hessian.nrows()).any(|i| !hessian[(i, i)].is_finite()) {
                     return Ok(Made { steps: 0, size: 0.0 });
                 }
-                direction(hessian, &here.gradient, objective.precision())
+                let (order, gradient, precision) = (hessian.nrows(), here.gradient.clone(), objective.precision());
+                objective.apart(order, Box::new(move || direction(hessian, &gradient, precision)))?
             }
         };
         let size = search(objective, here, &direction, &mut Patience::new(0))?;

@@ -4,11 +4,13 @@
 //! without the interpreter except for its signals and the callback, both on the calling thread.
 
 mod problem;
+mod process;
 mod statistics;
 
 use crate::descend::{Solution, Start, StepInfo, descend};
 use crate::empirical::Empirical;
-use crate::error::Error;
+use crate::error::{Error, expect_length};
+use crate::memory::reserve;
 use crate::method::{Description, build};
 use crate::objective::Objective;
 use crate::pass;
@@ -18,7 +20,8 @@ use crate::state::State;
 use crate::stopping::Stopping;
 use numpy::{Element, IntoPyArray, PyArray1, PyReadonlyArray1, PyReadonlyArray2};
 use problem::{HeldProblem, ProblemDescription};
-use pyo3::exceptions::PyValueError;
+use process::{guarded, is_ending};
+use pyo3::exceptions::{PyMemoryError, PySystemExit, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::cell::RefCell;
@@ -55,8 +58,15 @@ struct PlanDescription {
 impl From<Error> for PyErr {
     fn from(error: Error) -> Self {
         let message = error.to_string();
+        let kind = match error {
+            Error::Memory { .. } => return PyMemoryError::new_err(message),
+            // Without an exception of Python's that says why.
+            Error::Interrupted => return PySystemExit::new_err(()),
+            Error::Internal { .. } => "InternalError",
+            _ => "InputError",
+        };
         Python::attach(|py| {
-            let kind = py.import("steepest.errors").and_then(|errors| errors.getattr("InputError"));
+            let kind = py.import("steepest.errors").and_then(|errors| errors.getattr(kind));
             match kind.and_then(|kind| kind.call1((&message,))) {
                 Ok(exception) => PyErr::from_value(exception),
                 // Only where the package itself is broken.
@@ -149,7 +159,7 @@ fn with_typed_objective<'py, T: Real + Element, K: Task>(
     };
     py.detach(|| {
         let interpreter = Interpreter::default();
-        let interrupted = || interpreter.ask(|py| py.check_signals()).is_err();
+        let interrupted = || is_ending() || interpreter.ask(|py| py.check_signals()).is_err();
         let team = Team::new(means.n_threads, &interrupted);
         let outcome = design.with(|design| {
             let mut objective = Empirical::new(design, sample, model, &team)?;
@@ -234,6 +244,10 @@ impl Task for Minimise {
         validation: Option<&mut Empirical<'_, T>>,
     ) -> Result<Self::Output, Error> {
         let (plan, mut start) = (self.plan, self.start);
+        expect_length("start", objective.n_parameters(), start.parameters.len())?;
+        if let Some(validation) = &validation {
+            objective.layout().expect(validation.layout())?;
+        }
         let mut method = build(&plan.method.into(), &plan.step_size.into(), objective.n_rows(), plan.seed)?;
         let stopping = Stopping {
             max_steps: plan.n_steps,
@@ -278,9 +292,11 @@ fn value_and_gradient<'py>(
     parameters: PyReadonlyArray1<'py, f64>,
     n_threads: usize,
 ) -> PyResult<(f64, Bound<'py, PyArray1<f64>>)> {
-    let parameters = parameters.as_slice()?.to_vec();
-    let (value, gradient) = with_objective(py, &problem, None, Means::stream(n_threads), Evaluate { parameters })?;
-    Ok((value, gradient.into_pyarray(py)))
+    guarded(|| {
+        let parameters = copied(&parameters)?;
+        let (value, gradient) = with_objective(py, &problem, None, Means::stream(n_threads), Evaluate { parameters })?;
+        Ok((value, gradient.into_pyarray(py)))
+    })
 }
 
 /// The sum of all entries of a float32 or float64 matrix: the time of reading it, for benchmarks.
@@ -290,20 +306,25 @@ fn read(py: Python<'_>, design: &Bound<'_, PyAny>, n_threads: usize) -> PyResult
         let data = design.as_slice()?;
         Ok(py.detach(|| pass::read(data, &Team::new(n_threads, &|| false)))?)
     }
-    match design.extract::<PyReadonlyArray2<'_, f32>>() {
+    guarded(|| match design.extract::<PyReadonlyArray2<'_, f32>>() {
         Ok(single) => typed(py, &single, n_threads),
         Err(_) => typed(py, &design.extract::<PyReadonlyArray2<'_, f64>>()?, n_threads),
-    }
+    })
 }
 
 /// L with 0 ≼ ∇²F ≼ L·I.
 #[pyfunction]
 fn curvature(py: Python<'_>, problem: ProblemDescription<'_>, n_threads: usize) -> PyResult<f64> {
-    with_objective(py, &problem, None, Means::stream(n_threads), Curvature)
+    guarded(|| with_objective(py, &problem, None, Means::stream(n_threads), Curvature))
 }
 
-/// A column of the history.
-type Column = fn(&StepInfo) -> f64;
+/// Numbers of Python's, copied.
+fn copied(numbers: &PyReadonlyArray1<'_, f64>) -> PyResult<Vec<f64>> {
+    let (given, mut copy) = (numbers.as_slice()?, Vec::new());
+    reserve("a copy of the parameters", &mut copy, given.len())?;
+    copy.extend_from_slice(given);
+    Ok(copy)
+}
 
 /// Descends from flat `start` and a former `state`; returns the fields of `problem.Solution`.
 #[pyfunction]
@@ -316,28 +337,27 @@ fn minimise<'py>(
     state: BTreeMap<String, PyReadonlyArray1<'py, f64>>,
     callback: Option<Py<PyAny>>,
 ) -> PyResult<Bound<'py, PyDict>> {
-    let means = Means { n_threads: plan.n_threads, expand: plan.strategy == "gram" };
-    let mut remembered = State::default();
-    for (name, values) in &state {
-        remembered.set(name, values.as_slice()?.to_vec());
-    }
-    let start = Start { parameters: start.as_slice()?.to_vec(), state: remembered };
-    let task = Minimise { plan, start, callback };
-    let (solution, condition) = with_objective(py, &problem, validation.as_ref(), means, task)?;
+    guarded(|| {
+        let means = Means { n_threads: plan.n_threads, expand: plan.strategy == "gram" };
+        let mut remembered = State::default();
+        for (name, values) in &state {
+            remembered.set(name, copied(values)?);
+        }
+        let start = Start { parameters: copied(&start)?, state: remembered };
+        let task = Minimise { plan, start, callback };
+        let (solution, condition) = with_objective(py, &problem, validation.as_ref(), means, task)?;
+        fields_of(py, solution, condition)
+    })
+}
+
+fn fields_of(py: Python<'_>, solution: Solution, condition: Option<f64>) -> PyResult<Bound<'_, PyDict>> {
     let history = PyDict::new(py);
-    let steps: Vec<i64> = solution.history.iter().map(|info| info.step as i64).collect();
-    history.set_item("step", steps.into_pyarray(py))?;
-    let columns: [(&str, Column); 5] = [
-        ("loss", |info| info.loss),
-        ("gradient_norm", |info| info.gradient_norm),
-        ("step_size", |info| info.step_size),
-        ("seconds", |info| info.seconds),
-        ("validation_loss", |info| info.validation_loss),
-    ];
-    for (name, of) in columns {
-        let column: Vec<f64> = solution.history.iter().map(of).collect();
-        history.set_item(name, column.into_pyarray(py))?;
-    }
+    history.set_item("step", column(py, &solution.history, |info| info.step as i64)?)?;
+    history.set_item("loss", column(py, &solution.history, |info| info.loss)?)?;
+    history.set_item("gradient_norm", column(py, &solution.history, |info| info.gradient_norm)?)?;
+    history.set_item("step_size", column(py, &solution.history, |info| info.step_size)?)?;
+    history.set_item("seconds", column(py, &solution.history, |info| info.seconds)?)?;
+    history.set_item("validation_loss", column(py, &solution.history, |info| info.validation_loss)?)?;
     let state = PyDict::new(py);
     for (name, values) in solution.state.0 {
         state.set_item(name, values.into_pyarray(py))?;
@@ -355,9 +375,23 @@ fn minimise<'py>(
     Ok(fields)
 }
 
+/// A column of the history.
+fn column<'py, V: Element>(
+    py: Python<'py>,
+    history: &[StepInfo],
+    of: fn(&StepInfo) -> V,
+) -> PyResult<Bound<'py, PyArray1<V>>> {
+    let mut values = Vec::new();
+    reserve("the history of the descent", &mut values, history.len())?;
+    values.extend(history.iter().map(of));
+    Ok(values.into_pyarray(py))
+}
+
 // Not yet tried on a free-threaded interpreter, so the module asks for the lock.
 #[pymodule(gil_used = true)]
 mod _steepest {
+    #[pymodule_export]
+    use super::process::{_after_fork, _before_fork, _begin_child, _end, _panic, available_threads};
     #[pymodule_export]
     use super::statistics::{merged_statistics, statistics};
     #[pymodule_export]
@@ -366,6 +400,7 @@ mod _steepest {
     #[pymodule_init]
     fn init(module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {
         use pyo3::types::PyModuleMethods;
+        super::process::arrange(module)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

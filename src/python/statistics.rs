@@ -1,7 +1,8 @@
 //! Sufficient statistics of least squares, to Python and back: weight, means, second moments by rows.
 
 use super::problem::ProblemDescription;
-use super::{Interpreter, Means, Task, with_objective};
+use super::process::guarded;
+use super::{Interpreter, Means, Task, copied, with_objective};
 use crate::empirical::Empirical;
 use crate::error::{Error, expect_length};
 use crate::real::Real;
@@ -30,20 +31,22 @@ impl Task for Take {
 /// The statistics of a problem's rows, in one pass.
 #[pyfunction]
 pub fn statistics<'py>(py: Python<'py>, problem: ProblemDescription<'py>, n_threads: usize) -> PyResult<Returned<'py>> {
-    Ok(returned(py, with_objective(py, &problem, None, Means::stream(n_threads), Take)?))
+    guarded(|| Ok(returned(py, with_objective(py, &problem, None, Means::stream(n_threads), Take)?)))
 }
 
 /// The statistics of two samples together.
 #[pyfunction]
 pub fn merged_statistics<'py>(py: Python<'py>, one: Given<'py>, other: Given<'py>) -> PyResult<Returned<'py>> {
-    let (mut merged, other) = (extract(&one)?, extract(&other)?);
-    expect_length("means", merged.order(), other.order())?;
-    merged.merge(&other);
-    Ok(returned(py, merged))
+    guarded(|| {
+        let (mut merged, other) = (extract(&one)?, extract(&other)?);
+        expect_length("means", merged.order(), other.order())?;
+        merged.merge(&other);
+        Ok(returned(py, merged))
+    })
 }
 
 fn extract((weight, means, moments): &Given<'_>) -> PyResult<Statistics> {
-    let (means, moments) = (means.as_slice()?.to_vec(), moments.as_slice()?.to_vec());
+    let (means, moments) = (copied(means)?, copied(moments)?);
     expect_length("moments", means.len() * means.len(), moments.len())?;
     Ok(Statistics { weight: *weight, means, moments })
 }

@@ -5,12 +5,12 @@ A backend is imported when it is asked for, so that ``import steepest`` stays li
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any, Protocol
 
 from steepest.errors import BackendUnavailableError
 from steepest.tables import is_on_gpu
-from steepest.validation import integer, known
+from steepest.threads import get_num_threads
+from steepest.validation import known
 
 if TYPE_CHECKING:
     import numpy as np
@@ -102,22 +102,6 @@ def nearest(name: str, X: Any) -> str:
     return "cupy" if isinstance(name, str) and name == "auto" and is_on_gpu(X) else name
 
 
-def thread_count(n_threads: int | None) -> int:
-    """Return how many threads to use: the argument, else STEEPEST_NUM_THREADS, OMP_NUM_THREADS, or all cores.
-
-    OMP_NUM_THREADS counts because joblib and Dask set it in their workers to share the cores.
-    """
-    if n_threads is not None:
-        return integer("n_threads", n_threads, least=1)
-    for variable in ("STEEPEST_NUM_THREADS", "OMP_NUM_THREADS"):
-        given = os.environ.get(variable, "")
-        if given.isdecimal() and int(given) > 0:
-            return int(given)
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def show_backends() -> None:
     """Print each backend, whether it runs here, and on what.
 
@@ -135,5 +119,5 @@ def show_backends() -> None:
         except BackendUnavailableError as error:
             print(f"{name:<6} not available: {error}")  # noqa: T201
         else:
-            threads = f", {thread_count(None)} threads" if name == "rust" else ""
+            threads = f", {get_num_threads()} threads" if name == "rust" else ""
             print(f"{name:<6} ready: {backend.describe()}{threads}")  # noqa: T201

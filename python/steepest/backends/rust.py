@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from steepest import _steepest
@@ -22,7 +23,8 @@ class RustBackend:
 
     def describe(self) -> str:
         """Return a line on what this backend runs on."""
-        return f"steepest core {_steepest.__version__}, {_steepest.instruction_set()}"
+        asked = ", as STEEPEST_ISA asks" if os.environ.get("STEEPEST_ISA") else ""
+        return f"steepest core {_steepest.__version__}, {_steepest.instruction_set()}{asked}"
 
     def value_and_gradient(
         self, problem: Problem, parameters: NDArray[np.float64], n_threads: int

@@ -137,6 +137,10 @@ class LinearEstimator(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc
         tags.input_tags.sparse = True
         return tags
 
+    def __sklearn_is_fitted__(self) -> bool:
+        """Return whether a fit has ended: one that was interrupted has left the names of its columns, no more."""
+        return hasattr(self, "coef_")
+
     def _has_loss(self, kind: type[Loss]) -> bool:
         """Return whether the loss is of this kind; a wrong one is none: `fit` says so, not a notebook's display."""
         try:
