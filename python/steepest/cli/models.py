@@ -25,9 +25,10 @@ from steepest.cli.options import (
     strength,
     write_text,
 )
-from steepest.data import check_writable, read_table
+from steepest.data import read_table
 from steepest.descend import descend
 from steepest.errors import InputError
+from steepest.files import check_writable
 
 if TYPE_CHECKING:
     from steepest.result import Fit
