@@ -30,6 +30,22 @@ STATE, HISTORY = "state.", "history."
 #: The numbers of a solution that the description has under their own names.
 NUMBERS = ("loss", "gradient_norm", "seconds")
 FIELDS = {"format_version", "recipe", "n_steps", "status", "condition", *NUMBERS}
+#: What methods and step sizes remember: so many numbers, none negative; of which these are counts; …
+SCALARS = {"n_made": 1, "n_seen": 1, "t": 1, "rate": 1, "step_size": 1, "patience": 2}
+COUNTS = {"n_made", "n_seen"}
+#: … one number a parameter; several vectors of such; the losses of some steps.
+VECTORS = {"point", "previous", "mean", "square", "before", "gradient_before"}
+STACKS = {"moves", "changes"}
+LOSSES = "losses"
+#: Beside the first of these are the others.
+TOGETHER = [
+    ("mean", "square", "n_seen"),
+    ("square", "mean"),
+    ("moves", "changes"),
+    ("changes", "moves"),
+    ("before", "gradient_before", LOSSES, "step_size"),
+]
+MOST_COUNTED = 2**53
 #: What an error tells of what it found in a file.
 MOST_SHOWN = 300
 
@@ -161,6 +177,7 @@ def _saved(header: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Saved:
     history = parts[HISTORY]
     if set(history) != set(StepInfo._fields) or len({len(column) for column in history.values()}) != 1:
         raise ValueError("the history is no table")
+    _check_state(parts[STATE], len(parameters))
     return Saved(
         Solution(
             parameters=parameters,
@@ -186,3 +203,22 @@ def _vector(name: str, values: NDArray[Any], *, finite: bool) -> NDArray[Any]:
     if finite and not np.isfinite(values).all():
         raise ValueError(f"{name}: expected finite numbers")
     return values.astype(expected)
+
+
+def _check_state(state: dict[str, NDArray[Any]], n_parameters: int) -> None:
+    """Raise an error if no method could have remembered this; backends take it as it is."""
+    for name, values in state.items():
+        if name in SCALARS:
+            fits = len(values) == SCALARS[name] and bool((values >= 0).all())
+            fits = fits and (name not in COUNTS or bool((values % 1 == 0).all() and (values < MOST_COUNTED).all()))
+        elif name in STACKS:
+            fits = len(values) % max(n_parameters, 1) == 0
+        else:
+            fits = len(values) > 0 if name == LOSSES else name in VECTORS and len(values) == n_parameters
+        if not fits:
+            raise ValueError(f"{STATE}{name}: no method remembers this")
+    for first, *others in TOGETHER:
+        if first in state and not all(name in state for name in others):
+            raise ValueError(f"{STATE}{first}: something is missing beside it")
+    if len(state.get("moves", ())) != len(state.get("changes", ())):
+        raise ValueError(f"{STATE}moves: as many changes were expected")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from steepest.checkpoint import Saved, read_checkpoint, write_checkpoint
-from steepest.errors import InputError
+from steepest.errors import CheckpointError, InputError
 
 if TYPE_CHECKING:
     from steepest.checkpoint import Checkpoint
@@ -81,6 +81,8 @@ class Course:
             raise InputError(
                 f"checkpoint: {path} is of a descent with another {what}; remove it to begin anew, or name another file"
             )
+        if len(saved.solution.parameters) != self.setup.problem.n_parameters:
+            raise CheckpointError(f"{path}: expected {self.setup.problem.n_parameters} parameters; remove the file")
         if saved.solution.n_steps > self.setup.plan.n_steps:
             raise InputError(
                 f"n_steps: expected at least the {saved.solution.n_steps} steps of the checkpoint {path}; "

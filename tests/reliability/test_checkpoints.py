@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from collections.abc import Callable
 from itertools import pairwise
@@ -37,6 +38,12 @@ CASES = [("dense", False), ("float32 by columns", True), ("sparse", True)]
 
 class CrashError(Exception):
     """What ends a descent in the middle."""
+
+
+@pytest.fixture(autouse=True)
+def no_syncs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody will cut the power here."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
 @pytest.fixture
