@@ -160,7 +160,7 @@ def test_a_callback_sees_every_step_once(backend: str, path: Path) -> None:
     assert [info.seconds for info in seen] == fit.history.seconds.tolist()
     stopped = st.descend(X, SCORES, checkpoint=path, callback=lambda info: info.step == 15, n_steps=30, backend=backend)
     assert (stopped.status, stopped.n_steps) == ("stopped", 15)
-    assert stopped.seconds > fit.seconds
+    assert np.all(np.diff(stopped.history.seconds) >= 0)
     # To be asked to stop is no end.
     expect_same(
         st.descend(X, SCORES, checkpoint=path, n_steps=30, backend=backend),
