@@ -450,6 +450,7 @@ ITERATED = set(inspect.signature(st.descend).parameters) - {
     "validation_fraction",
     "patience",
     "callback",
+    "checkpoint",
     "progress",
 }
 

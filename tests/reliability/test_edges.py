@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 import steepest as st
+from properties import compiled, portable
 from steepest.losses import Huber, Loss, Poisson, SquaredHinge
 from steepest.methods import METHODS
-from test_losses import GRID, compiled, portable
+from test_losses import GRID
 from tolerance import tolerance
 
 PROFILE = os.environ.get("STEEPEST_TEST_PROFILE", "dev")
