@@ -33,7 +33,7 @@ from steepest.methods import DEFAULT_BATCH, Adam, StochasticGradientDescent
 from steepest.problem import as_offset
 from steepest.setup import Setup, set_up
 from steepest.tables import as_frame, as_matrix
-from steepest.validation import flag, integer, known, number
+from steepest.validation import flag, integer, known, number, refuse_kinds, refuse_masked
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -217,10 +217,16 @@ class LinearEstimator(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc
             "ensure_all_finite": False,
             "estimator": self,
         }
-        if y is not NO_TARGETS:
-            matrix, y = check_X_y(matrix, y, multi_output=several, y_numeric=numeric, **options)
-        else:
-            matrix = check_array(matrix, input_name="X", **options)
+        _refuse_conversions(matrix, y)
+        try:
+            # A long double that is too large becomes infinite, and is then refused as such.
+            with np.errstate(over="ignore"):
+                if y is not NO_TARGETS:
+                    matrix, y = check_X_y(matrix, y, multi_output=several, y_numeric=numeric, **options)
+                else:
+                    matrix = check_array(matrix, input_name="X", **options)
+        except OverflowError as error:
+            raise InputError(f"X: expected numbers that float64 can hold; {error}") from error
         validate_data(self, matrix if names is None else frame, skip_check_array=True, reset=reset)
         return matrix, y
 
@@ -369,6 +375,14 @@ def in_our_words(message: str) -> str:
     message = WORDS.sub(lambda word: CALLED.get(word[0], word[0]), message)
     message = re.sub(r"^l1_ratio: (solver .* smooth penalty), l1_ratio=0", r"penalty: \1, penalty='l2'", message)
     return re.sub(r"^start: (.*)", r"warm_start: \1; warm_start=False begins anew", message)
+
+
+def _refuse_conversions(X: Any, y: Any) -> None:
+    """Raise an error for what scikit-learn would make numbers of without a word: dates, text, what a mask hides."""
+    refuse_masked("X", X)
+    refuse_masked("y", y)
+    if isinstance(X, np.ndarray):
+        refuse_kinds("X", X, besides="fiubcO")
 
 
 def weights_of(X: Any, sample_weight: Any) -> Any:
