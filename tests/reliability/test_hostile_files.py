@@ -315,7 +315,7 @@ def read_them(kind: str, folder: Path, n: int) -> tuple[int, int, float]:
     for content in changed_files(seeds, header, n):
         path.unlink(missing_ok=True)
         path.write_bytes(content)
-        started = time.perf_counter()
+        started = time.process_time()
         try:
             found = read(path)
         except error as caught:
@@ -327,7 +327,7 @@ def read_them(kind: str, folder: Path, n: int) -> tuple[int, int, float]:
                 assert found.scores_of(np.zeros((1, found.n_features))).shape[0] == 1
             else:
                 assert np.isfinite(found.solution.parameters).all()
-        slowest = max(slowest, time.perf_counter() - started)
+        slowest = max(slowest, time.process_time() - started)
     return n_read, n - n_read, slowest
 
 
