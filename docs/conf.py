@@ -29,7 +29,7 @@ autodoc_member_order = "bysource"
 numpydoc_show_class_members = False
 
 #: Long pages of no section: beside them stands what is on them, not what is next to them.
-ALONE = ("tutorial", "how-it-works", "pipeline", "benchmarks")
+ALONE = ("tutorial", "how-it-works", "pipeline", "reliability", "benchmarks")
 html_theme = "pydata_sphinx_theme"
 html_static_path = ["_static"]
 html_css_files = ["steepest.css"]

@@ -223,6 +223,8 @@ DESCEND: list[tuple[str, Any, str]] = [
     ("callback", 3, "callback: expected a callable or None; got 3"),
     ("callback", "print", "callback: expected a callable or None; got 'print'"),
     ("progress", "no", "progress: expected True or False; got 'no'"),
+    ("checkpoint", 3, "checkpoint: expected a path or a Checkpoint; got 3"),
+    ("checkpoint", b"run", "checkpoint: expected a path or a Checkpoint; got b'run'"),
 ]
 
 EVALUATE: list[tuple[str, Any, str]] = [
@@ -400,6 +402,8 @@ DESCRIPTIONS: list[tuple[Any, dict[str, Any], str, Any, str]] = [
     (st.Exponential, {"rate": 0.1}, "decay", 1.5, "decay: expected a number in (0, 1]; got 1.5"),
     (st.Armijo, {}, "share", 1, "share: expected a number in (0, 1); got 1"),
     (st.Lbfgs, {}, "memory", None, "memory: expected an integer ≥ 1; got None"),
+    (st.Checkpoint, {"path": "run"}, "path", 3, "checkpoint: expected a path or a Checkpoint; got 3"),
+    (st.Checkpoint, {"path": "run"}, "seconds", -1, "seconds: expected a finite number ≥ 0; got -1"),
 ]
 
 #: With loss="log_loss" and labels as y.
@@ -446,6 +450,7 @@ ITERATED = set(inspect.signature(st.descend).parameters) - {
     "validation_fraction",
     "patience",
     "callback",
+    "checkpoint",
     "progress",
 }
 
@@ -506,6 +511,7 @@ GOOD: dict[str, Any] = {
     "epsilon": 1e-300,
     "batch_size": None,
     "replacement": np.True_,
+    "seconds": 0,
 }
 
 

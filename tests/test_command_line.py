@@ -210,6 +210,18 @@ def test_history_is_written_and_read_back(steepest: Steepest, folder: Path) -> N
     assert np.isnan(history.validation_loss).all()
 
 
+def test_a_fit_goes_on_from_its_checkpoint(steepest: Steepest, folder: Path) -> None:
+    gd = (*PRICE, "--method", "gd", "--tol", "0", "--json")
+    whole = one_object(steepest(*gd, "--steps", 30))
+    one_object(steepest(*gd, "--steps", 20, "--checkpoint", "run.safetensors"))
+    assert (folder / "run.safetensors").is_file()
+    found = one_object(steepest(*gd, "--steps", 30, "--checkpoint", "run.safetensors"))
+    assert (found["objective"], found["metrics"]) == (whole["objective"], whole["metrics"])
+    other = steepest(*gd, "--alpha", 2, "--steps", 30, "--checkpoint", "run.safetensors")
+    assert other.code == 1
+    assert "is of a descent with another penalty; remove it" in other.err
+
+
 CONFIG = """
 file = "train.csv"
 target = "price"
@@ -429,6 +441,7 @@ WRONG = [
     (("--eval", "green.csv"), 1, "eval: column 'colour': 'green' (row 0) was not there in training"),
     (("--only", "size"), 1, "only: expected no --drop beside it"),
     (("--history", "no/run.csv"), 1, "the directory no does not exist; create it first"),
+    (("--checkpoint", "no/run.safetensors"), 1, "the directory no does not exist; create it first"),
     (("--threads", "0"), 1, "n_threads: expected an integer ≥ 1; got 0"),
     (("--seed", "-1"), 1, "seed: expected an integer ≥ 0; got -1"),
     (("--solver", "sag"), 1, "method: expected one of adam, auto, gd"),

@@ -17,8 +17,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from steepest import LinearModel, ModelFileError, load, save
-from steepest.model_io import CHECKSUM, HEADER, checksum
-from steepest.tensor_file import METADATA, read_tensors
+from steepest.model_io import CHECKSUM, HEADER
+from steepest.tensor_file import METADATA, checksum, read_tensors
 
 MODEL = LinearModel(
     loss="log_loss",

@@ -17,8 +17,9 @@ from safetensors.numpy import load_file, save_file
 import steepest as st
 from steepest import InputError, LinearModel, ModelFileError
 from steepest.model import as_model
-from steepest.model_io import CHECKSUM, HEADER, checksum, load, save
+from steepest.model_io import CHECKSUM, HEADER, load, save
 from steepest.preprocessing import Categorical, Encoder, Numeric
+from steepest.tensor_file import checksum
 
 ENCODER = Encoder((Numeric("größe"), Categorical("colour", ("red", "blue"))))
 

@@ -19,7 +19,11 @@ The map, in the order of imports (a module uses only modules above it; a test en
 `result`, `curves`, what a descent returns; the picture of its loss; its progress bar
 `progress`
 `choice`            ``"auto"``: the cost model
+`files`             files written whole or not at all
+`tensor_file`       the safetensors format
+`checkpoint`        a descent on its way, as a file
 `setup`, `outcome`  arguments in, each checked; errors and warnings out
+`segments`          a descent that is written down as it goes
 `descend`           the façade: `descend`, `iterate`, `loss_and_gradient`
 `statistics`        sufficient statistics of least squares, part by part
 `surface`           the objective on a plane, for pictures
@@ -27,7 +31,6 @@ The map, in the order of imports (a module uses only modules above it; a test en
 `metrics`           how good a model is
 `preprocessing`     tables to matrices: one-hot, scales
 `data`              files to tables
-`tensor_file`       the safetensors format
 `model`, `model_io` a linear model by itself; saved and loaded
 `compression`       smaller models, with what it costs
 `onnx_nodes`,       models as ONNX: the nodes of a graph; inside scikit-learn's pipelines; by themselves
@@ -46,9 +49,11 @@ from typing import TYPE_CHECKING, Any
 
 from steepest._steepest import __version__
 from steepest.backends import show_backends
+from steepest.checkpoint import Checkpoint
 from steepest.descend import descend, iterate, loss_and_gradient
 from steepest.errors import (
     BackendUnavailableError,
+    CheckpointError,
     ConvergenceWarning,
     DivergenceError,
     IllConditionedWarning,
@@ -124,6 +129,8 @@ __all__ = [
     "Auto",
     "BackendUnavailableError",
     "BarzilaiBorwein",
+    "Checkpoint",
+    "CheckpointError",
     "Constant",
     "ConvergenceWarning",
     "CoordinateDescent",

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from steepest.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection
+    from os import PathLike
 
     import pyarrow as pa
 
@@ -20,7 +18,7 @@ PARQUET = {".parquet", ".pq"}
 COMPRESSIONS = {".gz", ".bz2", ".zst"}
 
 
-def read_table(path: str | os.PathLike[str], as_text: Collection[str] = ()) -> pa.Table:
+def read_table(path: str | PathLike[str], as_text: Collection[str] = ()) -> pa.Table:
     """Read a CSV, TSV (also compressed) or Parquet file, chosen by its ending, with its columns' types inferred.
 
     Parameters
@@ -87,47 +85,3 @@ def _read_parquet(path: Path) -> Any:
     from pyarrow import parquet
 
     return parquet.read_table(path)
-
-
-def check_writable(path: str | os.PathLike[str]) -> None:
-    """Raise an error now if `path` could not be written later, before hours are spent on what goes there."""
-    path = Path(path)
-    if path.is_dir():
-        raise InputError(f"{path}: expected a file name; it is a directory")
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: the directory {path.parent} does not exist; create it first")
-    if not os.access(path.parent, os.W_OK):
-        raise InputError(f"{path}: the directory {path.parent} cannot be written to")
-
-
-@contextmanager
-def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path in the same directory, and move it to `path` if the body succeeds.
-
-    A reader sees the old file or the new one, never half of one. Links are followed, the permissions of an old file are
-    kept, and what is no file, such as a pipe or a terminal, is copied to.
-    """
-    path = Path(path).resolve()
-    special = path.exists() and not path.is_file()
-    directory = None if special else path.parent
-    handle, name = tempfile.mkstemp(prefix=".steepest-", suffix=path.suffix, dir=directory)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        if special:
-            path.write_bytes(temporary.read_bytes())
-        else:
-            temporary.chmod(_mode(path))
-            temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _mode(path: Path) -> int:
-    """Return the permissions of the file at `path`, or of a new one: a temporary file's own are stricter."""
-    if path.exists():
-        return path.stat().st_mode & 0o777
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,15 +14,18 @@ from steepest.methods import METHODS
 from steepest.outcome import check_outcome, warn_caller
 from steepest.problem import STATUSES, Callback, Solution, make_problem
 from steepest.result import Fit, History, Step
+from steepest.segments import minimise
 from steepest.setup import Setup, set_up
 from steepest.threads import thread_count
 from steepest.validation import flag
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from os import PathLike
 
     from numpy.typing import ArrayLike
 
+    from steepest.checkpoint import Checkpoint
     from steepest.losses import Loss
     from steepest.methods import Method
     from steepest.outcome import Warn
@@ -59,6 +61,7 @@ def descend(
     n_threads: int | None = None,
     callback: Callback | None = None,
     progress: bool = False,
+    checkpoint: str | PathLike[str] | Checkpoint | None = None,
 ) -> Fit:
     """Train a linear model by gradient descent, literally.
 
@@ -141,6 +144,11 @@ def descend(
         `info.gradient_norm`, `info.step_size`, `info.seconds`, `info.validation_loss`; a true answer stops there.
     progress : bool
         Show a bar with step, loss and gradient norm.
+    checkpoint : path-like or Checkpoint, optional
+        A file in which the descent is written down as it goes, every ten seconds, at the end and at Ctrl-C, each time
+        whole or not at all. If it is there already the descent goes on from it, bit for bit as if it had never
+        stopped: after a crash, run the same lines again. `n_steps` counts from the first start, `max_seconds` from
+        this call. A file of another descent is refused. Not beside validation data.
 
     Returns
     -------
@@ -155,6 +163,10 @@ def descend(
         If the loss leaves the finite numbers: the learning rate is too large. Names the largest safe one.
     BackendUnavailableError
         If the backend cannot run here.
+    CheckpointError
+        If the file to go on from is no checkpoint, or is damaged.
+    OSError
+        If the checkpoint cannot be written; an old one is then left as it was.
 
     Warns
     -----
@@ -188,9 +200,7 @@ def descend(
 
 def run(setup: Setup, callback: Callback | None = None, warn: Warn = warn_caller) -> Fit:
     """Descend as set up; raise, or `warn`, where the descent did not end as its caller must expect."""
-    began = time.perf_counter()
-    solution = setup.engine.minimise(setup.problem, setup.validation, setup.plan, setup.start, setup.state, callback)
-    seconds = time.perf_counter() - began
+    solution, seconds = minimise(setup, callback)
     if setup.validation is not None and not np.isfinite(solution.validation_loss):
         try:
             check_finite(setup.validation.design, setup.validation.feature_names)
@@ -380,4 +390,5 @@ def _iterate_options() -> set[str]:
         "validation_fraction",
         "patience",
         "target_loss",
+        "checkpoint",
     }

@@ -118,8 +118,8 @@ def _as_csr(matrix: Any) -> Csr:
     end = max(int(matrix.indptr[-1]), 0)
     return Csr(
         data=np.ascontiguousarray(as_numbers("X.data", matrix.data[:end])),
-        indices=np.ascontiguousarray(matrix.indices[:end], dtype=index),
-        indptr=np.ascontiguousarray(matrix.indptr, dtype=index),
+        indices=np.require(matrix.indices[:end], dtype=index, requirements=["C", "A"]),
+        indptr=np.require(matrix.indptr, dtype=index, requirements=["C", "A"]),
         shape=(int(matrix.shape[0]), int(matrix.shape[1])),
     )
 

@@ -22,6 +22,10 @@ class ModelFileError(SteepestError, ValueError):
     """A model file cannot be read or does not hold a valid model."""
 
 
+class CheckpointError(SteepestError, ValueError):
+    """A checkpoint cannot be read or does not hold a descent that could go on."""
+
+
 class BackendUnavailableError(SteepestError, RuntimeError):
     """The backend that was asked for cannot run here; the message says why and what to do."""
 

@@ -9,7 +9,6 @@ bytes, with a zero between two. Its metadata are two texts: the description, and
 
 from __future__ import annotations
 
-import hashlib
 import json
 import reprlib
 from pathlib import Path
@@ -17,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steepest.data import written_whole
 from steepest.errors import InputError, ModelFileError
+from steepest.files import written_whole
 from steepest.model import LinearModel, as_model
-from steepest.tensor_file import parse_json, raw, read_tensors, write_tensors
+from steepest.tensor_file import checksum, parse_json, read_tensors, write_tensors
 from steepest.validation import expect_different, integer, number
 
 if TYPE_CHECKING:
@@ -99,16 +98,6 @@ def _as_bytes(names: list[str]) -> NDArray[np.uint8]:
     if any("\0" in name for name in names):
         raise InputError("feature_names: expected names without the character \\0")
     return np.frombuffer("\0".join(names).encode(), np.uint8)
-
-
-def checksum(description: str, tensors: dict[str, NDArray[Any]]) -> str:
-    """Return the SHA-256 of all that a model is."""
-    digest = hashlib.sha256(description.encode())
-    for name in sorted(tensors):
-        array = tensors[name]
-        digest.update(f"{name} {array.dtype.str} {array.shape}\0".encode())
-        digest.update(raw(array))
-    return digest.hexdigest()
 
 
 def load(path: str | PathLike[str]) -> LinearModel:

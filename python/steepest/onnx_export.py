@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steepest.data import written_whole
 from steepest.errors import InputError
+from steepest.files import written_whole
 from steepest.losses import LogLoss
 from steepest.model import LinearModel, as_model
 from steepest.onnx_nodes import (

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from steepest.design import check_finite
+from steepest.design import Csr, check_finite
 from steepest.errors import ConvergenceWarning, DivergenceError, IllConditionedWarning
 from steepest.methods import MINI_BATCH
-from steepest.problem import STATUSES
+from steepest.problem import FINGERPRINT_ROWS, STATUSES
 from steepest.step_sizes import SCHEDULES, Auto
+from steepest.validation import to_host
 
 if TYPE_CHECKING:
     from steepest.backends import Backend
@@ -25,6 +26,10 @@ Warn = Callable[[str, type[Warning]], None]
 STACK_LEVEL = 5
 #: Condition numbers of the normal equations from which on fewer than half the digits of a double are safe.
 ILL_CONDITIONED = 1e14
+#: The steps of "auto" may rise on the way; where the slope grows so many times, they led away from any optimum.
+LED_AWAY = 10.0
+#: Units of rounding below which a deviation beside its mean is not told from zero, as backends have it.
+NEGLIGIBLE = 512.0
 ENDED_SHORT = ("max_steps", "max_seconds", "stalled")
 
 
@@ -46,9 +51,15 @@ def check_outcome(engine: Backend, problem: Problem, plan: Plan, solution: Solut
         raise _no_safe_step(problem, 0, 0.0)
     if len(losses) and automatic and solution.history["step_size"][-1] == 0:
         raise _divergence(engine, problem, plan, solution)
+    swallowed = _taken_for_constant(problem) if problem.precondition else None
+    if swallowed is not None:
+        warn(swallowed, IllConditionedWarning)
     literal = isinstance(plan.step_size, SCHEDULES) and solution.status != "early_stopped"
-    if literal and len(losses) and solution.loss > losses[0] + _rounding(problem, losses[0]):
+    risen = len(losses) > 0 and solution.loss > losses[0] + _rounding(problem, losses[0])
+    if literal and risen:
         warn(_risen(engine, problem, plan, solution), ConvergenceWarning)
+    elif automatic and risen and solution.gradient_norm > LED_AWAY * solution.history["gradient_norm"][0]:
+        warn(_led_away(problem, solution), ConvergenceWarning)
     elif plan.method.name == "newton" and (solution.condition or 0.0) > ILL_CONDITIONED:
         warn(_ill_conditioned(solution.condition or np.inf), IllConditionedWarning)
     elif plan.tol > 0 and solution.status in ENDED_SHORT:
@@ -62,6 +73,43 @@ def _risen(engine: Backend, problem: Problem, plan: Plan, solution: Solution) ->
         return f"{rise} for so few steps of {plan.method.name!r}; pass a smaller learning_rate, or raise n_steps"
     safe = _safe_step_size(engine, problem, plan)
     return f"{rise} here; the largest safe one is {safe:.6g} (learning_rate='auto')"
+
+
+def _led_away(problem: Problem, solution: Solution) -> str:
+    cures = ["pass a smaller learning_rate", "a method that tests its steps, such as 'nesterov'"]
+    if not problem.precondition:
+        cures.insert(0, "pass precondition=True or bring the columns of X to a similar scale")
+    return f"the loss rose from {solution.history['loss'][0]:.6g} to {solution.loss:.6g}; {', or '.join(cures)}"
+
+
+def _taken_for_constant(problem: Problem) -> str | None:
+    """Return what to say of a column that varies by less than preconditioning can tell from rounding, if one does.
+
+    A few rows show it: the others differ from them by no more than these among themselves.
+    """
+    design = problem.design
+    if isinstance(design, Csr):
+        return None
+    rows = np.asarray(to_host(design[:: -(-problem.n_samples // FINGERPRINT_ROWS) or 1]), dtype=np.float64)
+    with np.errstate(all="ignore"):
+        mean = rows.mean(axis=0) if problem.fit_intercept else np.zeros(rows.shape[1])
+        largest = np.abs(rows - mean).max(axis=0)
+        scale = np.where(largest > 0, largest, 1.0)
+        deviation = scale * np.sqrt(np.mean(((rows - mean) / scale) ** 2, axis=0))
+        with_penalty = np.hypot(deviation, np.sqrt(problem.penalty.l2 / (problem.loss.curvature or 1.0)))
+    small = with_penalty <= NEGLIGIBLE * np.finfo(problem.dtype).eps * np.abs(mean)
+    columns = np.flatnonzero((np.ptp(rows, axis=0) > 0) & (small | (with_penalty < np.finfo(np.float64).tiny)))
+    if not len(columns):
+        return None
+    j = int(columns[0])
+    what = f"{j}" if problem.feature_names is None else repr(problem.feature_names[j])
+    cure = (
+        f"beside its mean of {mean[j]:.3g} it varies by {deviation[j]:.3g}, which {problem.dtype} cannot tell from "
+        "rounding; subtract its mean"
+        if small[j]
+        else f"it varies by {deviation[j]:.3g}; bring it to a scale near 1"
+    )
+    return f"column {what} of X is taken for a constant: {cure}"
 
 
 def _not_converged(problem: Problem, plan: Plan, solution: Solution) -> str:

@@ -137,6 +137,11 @@ class Problem:
     def unflatten(self, parameters: NDArray[np.float64]) -> tuple[NDArray[Any], Any]:
         """Return coef (`coef_shape`) and intercept (float, or (width,)), in the dtype of X."""
         dtype = self.dtype
+        if np.isfinite(parameters).all() and np.abs(parameters).max(initial=0.0) > np.finfo(dtype).max:
+            raise InputError(
+                f"X: coefficients for columns of this scale are beyond the range of {dtype}; bring the columns to a "
+                "scale near 1, or pass X as float64"
+            )
         coef = parameters[: self.n_coef].reshape(self.coef_shape).astype(dtype)
         intercept = parameters[self.n_coef :].astype(dtype)
         if self.loss.width == 1:

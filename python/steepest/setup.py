@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from steepest.backends import get_backend, gpu_backend, nearest
+from steepest.checkpoint import as_checkpoint
 from steepest.choice import STRATEGIES, choose_method, choose_strategy, worth_a_gpu
 from steepest.design import check_finite, take_rows
 from steepest.errors import InputError
-from steepest.methods import as_method, check_penalty, matching_step_size
+from steepest.methods import MINI_BATCH, as_method, check_penalty, matching_step_size
 from steepest.penalties import ElasticNet
 from steepest.problem import Plan, Problem, make_problem, make_validation
 from steepest.result import Fit, Recipe
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from steepest.backends import Backend
+    from steepest.checkpoint import Checkpoint
     from steepest.problem import State
 
 
@@ -38,11 +40,22 @@ class Setup:
     reason: str
     place: Any
     """The user's X, where the solution goes."""
+    checkpoint: Checkpoint | None = None
+    """Where the descent is written down as it goes."""
 
     def model(self, parameters: NDArray[np.float64]) -> tuple[Any, Any]:
         """Return coefficients and intercept where the user's X is."""
         coef, intercept = (self.engine.give_back(part, self.place) for part in self.problem.unflatten(parameters))
         return coef, intercept
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """How many steps a pass over the data has: one, or as many as there are mini-batches."""
+        method = self.plan.method
+        batch_size: int | None = getattr(method, "batch_size", None)
+        if method.name not in MINI_BATCH or batch_size is None:
+            return 1
+        return -(-self.problem.n_samples // batch_size)
 
     @property
     def recipe(self) -> Recipe:
@@ -90,6 +103,7 @@ def set_up(
     backend: Any,
     strategy: Any,
     n_threads: Any,
+    checkpoint: Any,
     feature_names: list[str] | None = None,
 ) -> Setup:
     """Check everything that `descend` takes, and put it together; `feature_names` where X has lost them."""
@@ -114,6 +128,11 @@ def set_up(
     threads = thread_count(n_threads)
     seed = integer("random_state", random_state, least=0)
     problem, validation = _validation(problem, _adopted(engine, eval_set), validation_fraction, seed)
+    if checkpoint is not None and validation is not None:
+        raise InputError(
+            "checkpoint: expected None beside eval_set, validation_fraction or early_stopping: a checkpoint holds the "
+            "last point and not the best one"
+        )
     reason = "it was asked for"
     if automatic:
         method, reason = choose_method(problem, batch_size, strategy)
@@ -133,7 +152,7 @@ def set_up(
     )
     if backend == "auto" and engine.name != "cupy" and worth_a_gpu(problem, plan):
         engine = gpu_backend() or engine
-    setup = Setup(engine, problem, validation, plan, np.empty(0), {}, reason, place)
+    setup = Setup(engine, problem, validation, plan, np.empty(0), {}, reason, place, as_checkpoint(checkpoint))
     origin, state = _begin(setup, start)
     return replace(setup, start=origin, state=state)
 

@@ -10,6 +10,7 @@ file. The tests hold both to each other: either reads what the other writes.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import stat
@@ -70,6 +71,16 @@ def write_tensors(path: str | PathLike[str], tensors: dict[str, NDArray[Any]], m
 def raw(array: NDArray[Any]) -> memoryview:
     """Return the bytes of an array, by rows; not copied if they are stored so."""
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+
+
+def checksum(description: str, tensors: dict[str, NDArray[Any]]) -> str:
+    """Return the SHA-256 of all that a file says: a text, and named arrays."""
+    digest = hashlib.sha256(description.encode())
+    for name in sorted(tensors):
+        array = tensors[name]
+        digest.update(f"{name} {array.dtype.str} {array.shape}\0".encode())
+        digest.update(raw(array))
+    return digest.hexdigest()
 
 
 def read_tensors(path: str | PathLike[str]) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:

@@ -16,6 +16,7 @@ import narwhals.stable.v2 as nw
 import numpy as np
 
 from steepest.backends import get_backend
+from steepest.checkpoint import as_checkpoint
 from steepest.descend import descend
 from steepest.errors import ConvergenceWarning, InputError
 from steepest.losses import LOSSES, LogLoss, Poisson, SquaredHinge
@@ -37,6 +38,7 @@ from steepest.validation import integer, known, number
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -66,6 +68,7 @@ class Options:
     backend: str = "auto"
     n_threads: int | None = None
     seed: int = 0
+    checkpoint: Path | None = None
 
     def __post_init__(self) -> None:
         """Check what can be checked without the table."""
@@ -85,6 +88,7 @@ class Options:
         get_backend(self.backend)
         thread_count(self.n_threads)
         integer("seed", self.seed, least=0)
+        as_checkpoint(self.checkpoint)
 
 
 @dataclass(frozen=True, eq=False)
@@ -289,6 +293,7 @@ def train(task: Task, options: Options, callback: Callback | None = None) -> Tra
             backend=options.backend,
             n_threads=options.n_threads,
             callback=callback,
+            checkpoint=options.checkpoint,
         )
     seconds = time.perf_counter() - started
     model = LinearModel(

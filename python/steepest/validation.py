@@ -83,19 +83,31 @@ def as_numbers(name: str, given: Any) -> NDArray[Any]:
         raise InputError(
             f"{name}: expected a dense array; got a sparse {type(given).__name__}; {name}.toarray() makes a dense one"
         )
-    if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
-        raise InputError(f"{name}: expected no masked entries; fill or drop them first")
+    refuse_masked(name, given)
     try:
         array = np.asarray(given)
     except ValueError as error:
         raise InputError(f"{name}: expected an array of numbers; {error}") from error
     if array.dtype.kind == "O":
         array = _from_objects(name, array)
-    if array.dtype.kind not in "fiub":
+    refuse_kinds(name, array, besides="fiub")
+    single = array.dtype.kind == "f" and array.dtype.itemsize <= np.dtype(np.float32).itemsize
+    # A long double that is too large becomes infinite, and is then refused as such.
+    with np.errstate(over="ignore"):
+        return np.require(array, dtype=np.float32 if single else np.float64, requirements="A")
+
+
+def refuse_masked(name: str, given: Any) -> None:
+    """Raise an error if entries are hidden, which NumPy would uncover without a word."""
+    if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
+        raise InputError(f"{name}: expected no masked entries; fill or drop them first")
+
+
+def refuse_kinds(name: str, array: NDArray[Any], *, besides: str) -> None:
+    """Raise an error if an array is not of one of these kinds, as NumPy's `dtype.kind` calls them."""
+    if array.dtype.kind not in besides:
         where = f" ({cell(name, (0,) * array.ndim)} is {array.flat[0]!r})" if array.size else ""
         raise InputError(f"{name}: expected numbers; got dtype {array.dtype}{where}")
-    single = array.dtype.kind == "f" and array.dtype.itemsize <= np.dtype(np.float32).itemsize
-    return np.require(array, dtype=np.float32 if single else np.float64, requirements="A")
 
 
 def _from_objects(name: str, array: NDArray[Any]) -> NDArray[Any]:

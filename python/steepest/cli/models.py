@@ -25,9 +25,10 @@ from steepest.cli.options import (
     strength,
     write_text,
 )
-from steepest.data import check_writable, read_table
+from steepest.data import read_table
 from steepest.descend import descend
 from steepest.errors import InputError
+from steepest.files import check_writable
 
 if TYPE_CHECKING:
     from steepest.result import Fit
@@ -133,6 +134,13 @@ def fit(
         Path | None,
         typer.Option(metavar="FILE", help="Write loss, step size and seconds of every step: --history run.csv"),
     ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write the descent down as it goes, and go on from there if it is there: --checkpoint run.safetensors",
+        ),
+    ] = None,
     plot: PlotOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -159,6 +167,7 @@ def fit(
         backend=backend,
         n_threads=threads,
         seed=seed,
+        checkpoint=checkpoint,
     )
     # What can fail without reading the table has failed by now, or fails here.
     for path in (model, history):

@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from steepest.data import check_writable, read_table, written_whole
+from steepest.data import read_table
 from steepest.errors import InputError
+from steepest.files import check_writable, written_whole
 
 out = Console(highlight=False, soft_wrap=True)
 

@@ -29,11 +29,11 @@ from steepest.design import as_design, check_finite
 from steepest.errors import DivergenceError, InputError
 from steepest.estimators.watching import CallbackSupportMixin, Printed, Watched, all_of
 from steepest.losses import as_loss
-from steepest.methods import DEFAULT_BATCH, MINI_BATCH, Adam, StochasticGradientDescent
+from steepest.methods import DEFAULT_BATCH, Adam, StochasticGradientDescent
 from steepest.problem import as_offset
 from steepest.setup import Setup, set_up
 from steepest.tables import as_frame, as_matrix
-from steepest.validation import flag, integer, known, number
+from steepest.validation import flag, integer, known, number, refuse_kinds, refuse_masked
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -111,6 +111,7 @@ class LinearEstimator(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc
         n_jobs: int | None,
         random_state: Any,
         verbose: int,
+        checkpoint: Any,
     ) -> None:
         self.loss = loss
         self.penalty = penalty
@@ -131,6 +132,7 @@ class LinearEstimator(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
+        self.checkpoint = checkpoint
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -219,10 +221,16 @@ class LinearEstimator(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc
             "ensure_all_finite": False,
             "estimator": self,
         }
-        if y is not NO_TARGETS:
-            matrix, y = check_X_y(matrix, y, multi_output=several, y_numeric=numeric, **options)
-        else:
-            matrix = check_array(matrix, input_name="X", **options)
+        _refuse_conversions(matrix, y)
+        try:
+            # A long double that is too large becomes infinite, and is then refused as such.
+            with np.errstate(over="ignore"):
+                if y is not NO_TARGETS:
+                    matrix, y = check_X_y(matrix, y, multi_output=several, y_numeric=numeric, **options)
+                else:
+                    matrix = check_array(matrix, input_name="X", **options)
+        except OverflowError as error:
+            raise InputError(f"X: expected numbers that float64 can hold; {error}") from error
         validate_data(self, matrix if names is None else frame, skip_check_array=True, reset=reset)
         return matrix, y
 
@@ -282,9 +290,9 @@ class LinearEstimator(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc
             patience=self.n_iter_no_change,
             n_steps=max_iter,
             start=self._start(),
+            checkpoint=self.checkpoint,
         )
-        epoch = steps_per_epoch(setup)
-        setup = replace(setup, plan=replace(setup.plan, n_steps=max_iter * epoch))
+        setup = replace(setup, plan=replace(setup.plan, n_steps=max_iter * setup.steps_per_epoch))
         return self._run(setup, max_iter, given)
 
     def _run(self, setup: Setup, n_iter: int, given: dict[str, Any]) -> Fit:
@@ -297,7 +305,7 @@ class LinearEstimator(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc
         self.fit_ = fit
         self.history_, self.status_, self.backend_ = fit.history, fit.status, fit.backend
         self.solver_ = fit.method
-        self.n_iter_ = max(1, -(-fit.n_steps // steps_per_epoch(setup)))
+        self.n_iter_ = max(1, -(-fit.n_steps // setup.steps_per_epoch))
         for name, value in self._attributes(setup.problem, fit.coef, fit.intercept).items():
             setattr(self, name, value)
         for watcher in watchers:
@@ -339,7 +347,7 @@ class LinearEstimator(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc
         state = {}
         if last is not None and last.method == method.name and not (precondition or last.recipe.precondition):
             state = {"point": setup.start} | {name: last.state[name] for name in KEPT if name in last.state}
-        setup = replace(setup, state=state, plan=replace(setup.plan, n_steps=steps_per_epoch(setup)))
+        setup = replace(setup, state=state, plan=replace(setup.plan, n_steps=setup.steps_per_epoch))
         n_iter = 0 if last is None else self.n_iter_
         fit = self._run(setup, 1, given)
         self.n_iter_ = n_iter + 1
@@ -373,6 +381,14 @@ def in_our_words(message: str) -> str:
     return re.sub(r"^start: (.*)", r"warm_start: \1; warm_start=False begins anew", message)
 
 
+def _refuse_conversions(X: Any, y: Any) -> None:
+    """Raise an error for what scikit-learn would make numbers of without a word: dates, text, what a mask hides."""
+    refuse_masked("X", X)
+    refuse_masked("y", y)
+    if isinstance(X, np.ndarray):
+        refuse_kinds("X", X, besides="fiubcO")
+
+
 def weights_of(X: Any, sample_weight: Any) -> Any:
     """Return one weight a row, or None where none are given."""
     return None if sample_weight is None else _check_sample_weight(sample_weight, X)
@@ -389,12 +405,3 @@ def warn_caller(message: str, kind: type[Warning]) -> None:
     while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in NOT_THE_CALLER:
         frame, level = frame.f_back, level + 1
     warnings.warn(in_our_words(message), KINDS.get(kind, kind), stacklevel=level)
-
-
-def steps_per_epoch(setup: Setup) -> int:
-    """Return how many steps a pass over the data has: one, or as many as there are mini-batches."""
-    method = setup.plan.method
-    batch_size: int | None = getattr(method, "batch_size", None)
-    if method.name not in MINI_BATCH or batch_size is None:
-        return 1
-    return -(-setup.problem.n_samples // batch_size)

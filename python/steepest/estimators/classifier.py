@@ -18,8 +18,11 @@ from steepest.losses import BINARY, LogLoss, Loss, SquaredHinge, as_loss
 from steepest.validation import is_table
 
 if TYPE_CHECKING:
+    from os import PathLike
+
     from numpy.typing import ArrayLike, NDArray
 
+    from steepest.checkpoint import Checkpoint
     from steepest.methods import Method
     from steepest.problem import Problem
     from steepest.step_sizes import StepSize
@@ -57,7 +60,8 @@ class GDClassifier(ClassifierMixin, LinearEstimator):  # type: ignore[misc]
     class_weight : dict, "balanced" or None
         Weight of each class; ``"balanced"`` gives every class the same total weight.
     fit_intercept, solver, learning_rate, batch_size, max_iter, tol, precondition, early_stopping, \
-validation_fraction, n_iter_no_change, warm_start, backend, n_jobs, random_state, verbose
+validation_fraction, n_iter_no_change, warm_start, backend, n_jobs, random_state, verbose,
+    checkpoint
         As in `GDRegressor`.
 
     Attributes
@@ -108,6 +112,7 @@ validation_fraction, n_iter_no_change, warm_start, backend, n_jobs, random_state
         n_jobs: int | None = None,
         random_state: Any = 0,
         verbose: int = 0,
+        checkpoint: str | PathLike[str] | Checkpoint | None = None,
     ) -> None:
         super().__init__(
             loss,
@@ -129,6 +134,7 @@ validation_fraction, n_iter_no_change, warm_start, backend, n_jobs, random_state
             n_jobs=n_jobs,
             random_state=random_state,
             verbose=verbose,
+            checkpoint=checkpoint,
         )
         self.class_weight = class_weight
 

@@ -14,8 +14,11 @@ from steepest.losses import LogLoss, Loss, Mse, Poisson, SquaredHinge, as_loss
 from steepest.validation import is_table
 
 if TYPE_CHECKING:
+    from os import PathLike
+
     from numpy.typing import ArrayLike, NDArray
 
+    from steepest.checkpoint import Checkpoint
     from steepest.methods import Method
     from steepest.problem import Problem
     from steepest.step_sizes import StepSize
@@ -70,6 +73,9 @@ class GDRegressor(RegressorMixin, LinearEstimator):  # type: ignore[misc]
     verbose : int
         1 prints the loss at steps 0, 1, 2, 5, 10, …; 2 at every step. Callbacks of scikit-learn, from 1.9 on, see every
         step too: ``model.set_callbacks(sklearn.callback.ProgressBar())``.
+    checkpoint : path-like or Checkpoint, optional
+        A file in which `fit` writes itself down as it goes, and from which it goes on if it is there: as in `descend`.
+        One file a model: a search over parameters has one model each.
 
     Attributes
     ----------
@@ -124,6 +130,7 @@ class GDRegressor(RegressorMixin, LinearEstimator):  # type: ignore[misc]
         n_jobs: int | None = None,
         random_state: Any = 0,
         verbose: int = 0,
+        checkpoint: str | PathLike[str] | Checkpoint | None = None,
     ) -> None:
         super().__init__(
             loss,
@@ -145,6 +152,7 @@ class GDRegressor(RegressorMixin, LinearEstimator):  # type: ignore[misc]
             n_jobs=n_jobs,
             random_state=random_state,
             verbose=verbose,
+            checkpoint=checkpoint,
         )
 
     def __sklearn_tags__(self) -> Any:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from steepest.curves import check_format, colour, new_axes, short
-from steepest.data import check_writable, written_whole
 from steepest.errors import InputError, MissingPackageError
+from steepest.files import check_writable, written_whole
 from steepest.model import LinearModel
 from steepest.plot.lines import draw_points, grid_of, line_of, points_of, steps_of
 from steepest.problem import make_problem

@@ -1,0 +1,76 @@
+"""Files written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from steepest.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Raise an error now if `path` could not be written later, before hours are spent on what goes there."""
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path}: expected a file name; it is a directory")
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: the directory {path.parent} does not exist; create it first")
+    if not os.access(path.parent, os.W_OK):
+        raise InputError(f"{path}: the directory {path.parent} cannot be written to")
+
+
+@contextmanager
+def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path in the same directory, and move it to `path` if the body succeeds.
+
+    A reader sees the old file or the new one, never half of one, and so does whoever looks after the power failed: the
+    bytes are on the disk before the name is theirs. Links are followed, the permissions of an old file are kept, and
+    what is no file, such as a pipe or a terminal, is copied to. A process that is killed here leaves its temporary
+    file, ``.steepest-…``.
+    """
+    path = Path(path).resolve()
+    special = path.exists() and not path.is_file()
+    directory = None if special else path.parent
+    handle, name = tempfile.mkstemp(prefix=".steepest-", suffix=path.suffix, dir=directory)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        if special:
+            path.write_bytes(temporary.read_bytes())
+        else:
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.chmod(_mode(path))
+            temporary.replace(path)
+            _sync_directory(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sync_directory(path: Path) -> None:
+    """Have the disk hold a new name, where the system can be asked to."""
+    if os.name == "nt":
+        return
+    # Some file systems refuse; the file is whole all the same.
+    with suppress(OSError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _mode(path: Path) -> int:
+    """Return the permissions of the file at `path`, or of a new one: a temporary file's own are stricter."""
+    if path.exists():
+        return path.stat().st_mode & 0o777
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask

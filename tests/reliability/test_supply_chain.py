@@ -1,0 +1,72 @@
+"""What others wrote and is shipped or run: pinned, from one place, under licences that were looked at."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+#: Those whose commit is not pinned: the version that they name is the maker's to move.
+BY_VERSION = {"PyO3/maturin-action"}
+ROW = re.compile(r"^\| ([\w-]+) \| (\S+) \| (.+) \|$", flags=re.MULTILINE)
+CRATES_IO = "registry+https://github.com/rust-lang/crates.io-index"
+
+
+def read(name: str) -> dict[str, Any]:
+    return tomllib.loads((ROOT / name).read_text(encoding="utf-8"))
+
+
+def third_parties() -> list[tuple[str, str, str]]:
+    rows = ROW.findall((ROOT / "THIRD-PARTY.md").read_text(encoding="utf-8"))
+    return [row for row in rows if row[0] != "crate"]
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_workflows_may_read_and_their_actions_are_pinned(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert re.search(r"^permissions:\n  contents: read\njobs:", text, flags=re.MULTILINE)
+    assert "pull_request_target" not in text
+    used = re.findall(r"uses: ([\w-]+/[\w-]+)@(\S+)(.*)", text)
+    assert used
+    for action, version, comment in used:
+        if action in BY_VERSION:
+            assert re.fullmatch(r"v\d+", version)
+        else:
+            assert re.fullmatch(r"[0-9a-f]{40}", version), f"{action}@{version}"
+            assert re.fullmatch(r" # v\d+\.\d+\.\d+", comment), f"{action}: say which version it is"
+    assert text.count("persist-credentials: false") == text.count("actions/checkout@")
+
+
+def test_every_crate_is_locked_and_from_crates_io() -> None:
+    for package in read("Cargo.lock")["package"]:
+        if package["name"] != "steepest":
+            assert package["source"] == CRATES_IO, package["name"]
+            assert len(package["checksum"]) == 64
+
+
+def test_the_list_of_third_parties_is_that_of_the_lock() -> None:
+    """``python docs/make_third_party.py > THIRD-PARTY.md`` after a change of Cargo.lock."""
+    locked = {(package["name"], package["version"]) for package in read("Cargo.lock")["package"]}
+    listed = {(name, version) for name, version, _ in third_parties()}
+    assert listed <= locked
+    cargo = read("Cargo.toml")["dependencies"]
+    assert set(cargo) <= {name for name, _ in listed}
+
+
+def test_every_licence_is_one_that_deny_toml_allows() -> None:
+    allowed = set(read("deny.toml")["licenses"]["allow"])
+    assert allowed
+    for name, _, licence in third_parties():
+        # All parts of a sum are needed, of alternatives one is enough.
+        for part in re.split(r"\s+AND\s+", licence.replace("(", "").replace(")", "")):
+            assert set(re.split(r"\s+OR\s+|\s*/\s*", part)) & allowed, f"{name}: {licence}"
+
+
+def test_versions_agree() -> None:
+    version = read("Cargo.toml")["package"]["version"]
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
