@@ -6,7 +6,7 @@ The map, in the order of imports (a module uses only modules above it; a test en
 `errors`            what can go wrong, with the cure
 `validation`        arrays in, checked
 `threads`           how many threads, and who may say so
-`tables`            frames and foreign arrays in
+`tables`, `data`    frames and foreign arrays in; files to tables
 `losses`            ℓ(y, z) and its derivative
 `penalties`         functions of the coefficients
 `step_sizes`        how far to go
@@ -14,7 +14,11 @@ The map, in the order of imports (a module uses only modules above it; a test en
 `batches`           the rows of each mini-batch
 `design`            the design matrix in: dense or sparse
 `problem`           problem, plan, solution: the descriptions that backends share
+`moments`           second moments of rows: all of them that least squares needs
+`blocks`            rows in blocks, wherever they lie: two verbs
+`survey`            what must be known of all blocks before the first step
 `backends`          ``rust`` (the compiled core), ``array`` (any namespace: ``objective``, ``loop``, ``line_search``),
+                    ``blocks`` (one of these on each block),
                     ``cupy`` (GPUs: ``device``, ``kernels``, ``../cuda``)
 `result`, `curves`, what a descent returns; the picture of its loss; its progress bar
 `progress`
@@ -22,6 +26,8 @@ The map, in the order of imports (a module uses only modules above it; a test en
 `files`             files written whole or not at all
 `tensor_file`       the safetensors format
 `checkpoint`        a descent on its way, as a file
+`sources`           files in pieces: ``arrays``, ``tables``, ``sparse``
+`streams`           data beyond memory: blocks that are read ahead
 `setup`, `outcome`  arguments in, each checked; errors and warnings out
 `segments`          a descent that is written down as it goes
 `descend`           the façade: `descend`, `iterate`, `loss_and_gradient`
@@ -30,7 +36,6 @@ The map, in the order of imports (a module uses only modules above it; a test en
 `estimators`        `GDRegressor` and `GDClassifier`, for scikit-learn
 `metrics`           how good a model is
 `preprocessing`     tables to matrices: one-hot, scales
-`data`              files to tables
 `model`, `model_io` a linear model by itself; saved and loaded
 `compression`       smaller models, with what it costs
 `onnx_nodes`,       models as ONNX: the nodes of a graph; inside scikit-learn's pipelines; by themselves

@@ -33,15 +33,15 @@ if TYPE_CHECKING:
 
 
 def descend(
-    X: ArrayLike,
-    y: ArrayLike,
+    X: Any,
+    y: ArrayLike | str | PathLike[str] | None = None,
     *,
     loss: str | Loss = "mse",
     alpha: float = 0.0,
     l1_ratio: float = 0.0,
     fit_intercept: bool = True,
-    sample_weight: ArrayLike | None = None,
-    offset: ArrayLike | None = None,
+    sample_weight: ArrayLike | str | PathLike[str] | None = None,
+    offset: ArrayLike | str | PathLike[str] | None = None,
     classes: ArrayLike | None = None,
     method: str | Method = "gd",
     learning_rate: float | str | StepSize = "auto",
@@ -71,14 +71,21 @@ def descend(
 
     Parameters
     ----------
-    X : array_like, frame or sparse, (n_samples, n_features) or (n_samples,)
+    X : array_like, frame or sparse, (n_samples, n_features) or (n_samples,); path, or blocks
         float32 or float64, contiguous by rows or by columns, is used in place, and so is a CSR matrix with int32 or
         int64 indices, and a pandas, polars or Arrow table or a DLPack array that is laid out so; other numbers are
         converted once. Do not write to it during the call. Its type is that of the computation: `y`, the weights and
         the offset are rounded to it.
-    y : array_like, (n_samples,) or (n_samples, k)
+
+        Data beyond memory: the path of a ``.npy``, Parquet, CSV or svmlight file, or a list of paths, or a pattern such
+        as ``"data/*.parquet"``; an Arrow record-batch reader; or blocks ``(X, y)`` or ``(X, y, sample_weight)``: a
+        list, what can be iterated again and again, or a function that returns an iterator. They are read ahead, a few
+        blocks at a time, once a step, and once before the first; for ``"mse"`` with all rows once in all.
+    y : array_like, (n_samples,) or (n_samples, k); column name, or path
         Numbers for ``"mse"`` (k ≥ 2 columns: as many targets) and ``"huber"``, counts ≥ 0 for ``"poisson"``, class
         labels of any type for ``"log_loss"`` (or k ≥ 2 columns of probabilities) and, two of them, ``"squared_hinge"``.
+        Of tables in files, the name of the column; for ``.npy`` files an array or another such file; None for blocks
+        and svmlight. `sample_weight` and `offset` likewise.
     loss : {"mse", "log_loss", "huber", "poisson", "squared_hinge"} or a loss
         Or an alias: ``"squared_error"``, ``"cross_entropy"``; or a description: ``st.Huber(delta=2.0)``. More than two
         classes make ``"log_loss"`` softmax regression.
@@ -193,7 +200,8 @@ def descend(
     if flag("progress", progress):
         from steepest.progress import watched
 
-        with watched(setup.plan.n_steps, callback) as watching:
+        read = getattr(getattr(setup.problem, "blocks", None), "gauge", None)
+        with watched(setup.plan.n_steps, callback, read) as watching:
             return run(setup, watching)
     return run(setup, callback)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from steepest.design import Csr, as_design, computed_in
+from steepest.design import Csr, as_design, computed_in, take_rows
 from steepest.errors import InputError
 from steepest.losses import Loss, as_loss
 from steepest.penalties import ElasticNet
@@ -42,6 +42,23 @@ class StepInfo(NamedTuple):
 
 #: Asked before every recorded step; true stops there.
 Callback = Callable[[StepInfo], object]
+
+
+class Sizes(NamedTuple):
+    """How large targets and offsets are, over the rows that weigh something: what rounding is in proportion to."""
+
+    n_rows: int
+    targets: float
+    """The mean of ``|y|``."""
+    target_squares: float
+    offsets: float
+    offset_squares: float
+
+    def merge(self, other: Sizes) -> Sizes:
+        """Return the sizes of the rows of both."""
+        n = self.n_rows + other.n_rows
+        pairs = zip(self[1:], other[1:], strict=True)
+        return Sizes(n, *((self.n_rows * a + other.n_rows * b) / max(n, 1) for a, b in pairs))
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +99,42 @@ class Problem:
     def n_samples(self) -> int:
         """Number of rows."""
         return int(self.design.shape[0])
+
+    def batches_per_epoch(self, batch_size: int) -> int:
+        """Return how many mini-batches have every row once."""
+        return -(-self.n_samples // batch_size)
+
+    def take(self, rows: Any) -> Problem:
+        """Return the problem of some of the rows: a slice of dense ones is not copied."""
+        weight, offset = self.sample_weight, self.offset
+        return replace(
+            self,
+            design=take_rows(self.design, rows),
+            targets=self.targets[rows],
+            sample_weight=None if weight is None else weight[rows],
+            offset=None if offset is None else offset[rows],
+        )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n_samples, n_features)."""
+        return self.n_samples, int(self.design.shape[1])
+
+    @property
+    def total_weight(self) -> float:
+        """The weights added up."""
+        return float(self.n_samples if self.sample_weight is None else self.sample_weight.sum(dtype=np.float64))
+
+    @property
+    def sizes(self) -> Sizes:
+        """How large targets and offsets are."""
+        counted = slice(None) if self.sample_weight is None else self.sample_weight > 0
+        targets = self.targets.astype(np.float64)[counted]
+        offsets = np.zeros(1) if self.offset is None else self.offset.astype(np.float64)[counted]
+        if not len(targets):
+            return Sizes(0, 0.0, 0.0, 0.0, 0.0)
+        means = [float(np.mean(part)) for array in (targets, offsets) for part in (np.abs(array), array**2)]
+        return Sizes(len(targets), *means)
 
     def fingerprint(self) -> int:
         """Return a checksum of some rows, spread over all: what tells other data of the same shape."""

@@ -166,17 +166,28 @@ def _rounded(name: str, array: NDArray[Any], dtype: Any) -> NDArray[Any]:
     return rounded
 
 
-def as_weights(given: Any, n_samples: int, dtype: Any) -> NDArray[Any]:
-    """Return sample weights as (n_samples,): none negative, not all zero."""
+def weights_of(given: Any, n_samples: int) -> NDArray[np.float64]:
+    """Return the weights of some rows as (n_samples,), none negative."""
     weights = as_vector("sample_weight", given, n_samples, np.float64)
     if weights.min() < 0:
         row = int(np.argmax(weights < 0))
         raise InputError(f"sample_weight: expected no negative weight; sample_weight[{row}] is {weights[row]}")
+    return weights
+
+
+def weights_in_range(largest: float) -> bool:
+    """Return whether weights up to this are safe in every type of X."""
+    return SMALL < largest < 1 / SMALL
+
+
+def as_weights(given: Any, n_samples: int, dtype: Any) -> NDArray[Any]:
+    """Return sample weights as (n_samples,): none negative, not all zero."""
+    weights = weights_of(given, n_samples)
     if not weights.any():
         raise InputError("sample_weight: expected at least one weight > 0; all are 0")
     # Only ratios of weights matter: bring the largest to one where it could leave the range of the type of X.
     largest = weights.max()
-    if not SMALL < largest < 1 / SMALL:
+    if not weights_in_range(largest):
         weights = weights / largest
     return weights.astype(dtype)
 
@@ -229,6 +240,10 @@ def class_numbers(
     y: ArrayLike, n_samples: int, classes: ArrayLike | None, loss: str, *, most: float = np.inf
 ) -> tuple[NDArray[np.int64], NDArray[Any]]:
     """Return the number of each row's class, counted from 0, and the labels in their order, two of them at least."""
+    if isinstance(classes, np.ndarray) and isinstance(y, np.ndarray) and y.shape == (n_samples,):
+        numbers = _numbers_among(classes, y)
+        if numbers is not None and LEAST_CLASSES <= len(classes) <= most:
+            return numbers, classes
     labels, found = as_labels("y", y, n_samples, loss)
     if classes is None:
         order = found
@@ -245,6 +260,18 @@ def class_numbers(
         )
     sorter = np.argsort(order)
     return sorter[np.searchsorted(order, labels, sorter=sorter)], order
+
+
+def _numbers_among(classes: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.int64] | None:
+    """Return the number of each label if all are among `classes`, which are sorted: without a sort of all labels."""
+    if (
+        labels.dtype.kind != classes.dtype.kind
+        or labels.dtype.kind not in "iubfU"
+        or not (classes[1:] > classes[:-1]).all()
+    ):
+        return None
+    numbers = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
+    return numbers if (classes[numbers] == labels).all() else None
 
 
 def as_classes(classes: ArrayLike) -> NDArray[Any]:

@@ -1,0 +1,168 @@
+"""Data beyond memory: blocks of rows that are read one after the other, a few of them ahead, once a pass."""
+
+from __future__ import annotations
+
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from steepest.blocks import Blocks, Part, Rows, reduced
+from steepest.errors import InputError
+from steepest.sources import file_parts, is_path
+from steepest.sources.tables import batches_part
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator, Sequence
+    from typing import Self
+
+#: Blocks that are read or waiting to be used, beside the one in use.
+IN_FLIGHT = 2
+#: What a block of a re-iterable is: (X, y) or (X, y, sample_weight).
+SIZES = (2, 3)
+_END = object()
+#: Where more than one pass is needed.
+ONCE = (
+    "X: expected blocks that can be read again, once a step; these can be read only once: pass the function that opens "
+    "them (X=blocks, not X=blocks()), a list, or the path of a file. loss='mse' with all rows needs but one pass"
+)
+
+
+@dataclass
+class Gauge:
+    """What has been read so far, while it is."""
+
+    n_bytes: int = 0
+    """Of X, as it is in memory."""
+    n_passes: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.n_bytes / 1e9:.1f} GB read, {self.n_passes} passes"
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Blocks of rows that are read, and made ready, on a thread of their own while others are computed with."""
+
+    parts: Sequence[Part]
+    once: bool = False
+    """Whether they can be read only once."""
+    gauge: Gauge = field(default_factory=Gauge)
+    """Shared by all streams that are made of this one."""
+    functions: tuple[tuple[Callable[..., Any], tuple[Any, ...]], ...] = ()
+    n_threads: int | None = field(default=None, init=False)
+
+    def map(self, function: Callable[..., Any], *arguments: Any) -> Self:
+        """Return ``function(block, *arguments)`` of every block, computed whenever it is read."""
+        return replace(self, functions=(*self.functions, (function, arguments)))
+
+    def reduce(self, task: Callable[..., Any], merge: Callable[[Any, Any], Any], *arguments: Any) -> Any:
+        """Return ``task(block, *arguments)`` of all blocks, merged in their order, in one pass."""
+        with closing(read_ahead(self._blocks(self.parts))) as blocks:
+            return reduced(blocks, task, merge, *arguments)
+
+    def epoch(self, seed: int, epoch: int) -> Generator[Any]:
+        """Yield every block once; the order of the parts is drawn anew for every epoch."""
+        order = np.random.default_rng((seed, epoch)).permutation(len(self.parts))
+        return read_ahead(self._blocks([self.parts[i] for i in order]))
+
+    def _blocks(self, parts: Sequence[Part]) -> Generator[Any]:
+        for part in parts:
+            for rows in part.read():
+                self.gauge.n_bytes += rows.n_bytes
+                block: Any = rows
+                for function, arguments in self.functions:
+                    block = None if block is None else function(block, *arguments)
+                yield block
+        self.gauge.n_passes += 1
+
+
+def read_ahead(blocks: Generator[Any]) -> Generator[Any]:
+    """Yield what `blocks` yields, which runs on a thread of its own, at most `IN_FLIGHT` blocks ahead.
+
+    What it raises is raised here. The thread ends with this generator, however that ends.
+    """
+    with closing(blocks), ThreadPoolExecutor(1, thread_name_prefix="steepest-read") as reader:
+        ahead = deque(reader.submit(next, blocks, _END) for _ in range(IN_FLIGHT))
+        try:
+            while (block := ahead.popleft().result()) is not _END:
+                ahead.append(reader.submit(next, blocks, _END))
+                yield block
+                # Not kept while the next one is waited for.
+                del block
+        finally:
+            for waiting in ahead:
+                waiting.cancel()
+
+
+def as_blocks(X: Any, y: Any, sample_weight: Any = None, offset: Any = None, *, numbers: bool = True) -> Blocks | None:
+    """Return the blocks that the user's X stands for; None if it is one piece of data in memory.
+
+    `numbers` says whether targets are numbers, not labels.
+    """
+    others = {"y": y, "sample_weight": sample_weight, "offset": offset}
+    if is_path(X):
+        return Stream(file_parts(X, **others, numbers=numbers))
+    if isinstance(y, str) and _is_arrow_stream(X):
+        return Stream([batches_part(X, **others)], once=True)
+    is_blocks = all(hasattr(X, verb) for verb in ("map", "reduce", "epoch"))
+    if not is_blocks and (y is not None or not _is_iterable_of_blocks(X)):
+        return None
+    for name, given in others.items():
+        if given is not None:
+            raise InputError(f"{name}: expected None where X is blocks (X, y[, sample_weight]), which have their own")
+    return X if is_blocks else _of_iterable(X)
+
+
+def check_lasting(blocks: Blocks) -> None:
+    """Raise an error if the blocks can be read only once."""
+    if isinstance(blocks, Stream) and blocks.once:
+        raise InputError(ONCE)
+
+
+def _is_arrow_stream(X: Any) -> bool:
+    """Return whether X gives record batches, and is no table in memory."""
+    return hasattr(X, "__arrow_c_stream__") and not hasattr(X, "__len__")
+
+
+def _is_iterable_of_blocks(X: Any) -> bool:
+    """Return whether X gives blocks one by one, or is a function that returns what does; not whether these are good."""
+    in_memory = ("__array__", "tocsr", "__dlpack__", "__arrow_c_stream__", "__dataframe__", "collect_schema")
+    if isinstance(X, (bytes, np.generic)) or any(hasattr(X, name) for name in in_memory):
+        return False
+    if isinstance(X, (list, tuple)):
+        return len(X) > 0 and all(isinstance(block, tuple) and len(block) in SIZES for block in X)
+    return callable(X) or hasattr(X, "__iter__")
+
+
+def _of_iterable(blocks: Any) -> Stream:
+    if isinstance(blocks, (list, tuple)):
+        return Stream([GivenPart(f"block {i}", [block], i) for i, block in enumerate(blocks)])
+    once = not callable(blocks) and iter(blocks) is blocks
+    return Stream([GivenPart("blocks", blocks)], once=once)
+
+
+@dataclass
+class GivenPart:
+    """Blocks of the user's: what can be iterated, or a function that returns it."""
+
+    name: str
+    blocks: Any
+    first: int = 0
+    """The number of the first block."""
+
+    def read(self) -> Iterator[Rows]:
+        """Yield the blocks."""
+        blocks = self.blocks
+        if callable(blocks):
+            blocks = blocks()
+            if not hasattr(blocks, "__iter__"):
+                raise InputError(f"X: expected a function that returns blocks; {self.blocks!r} returned {blocks!r}")
+        for i, block in enumerate(blocks, self.first):
+            if not isinstance(block, (tuple, list)) or len(block) not in SIZES:
+                found = f"{len(block)} values" if isinstance(block, (tuple, list)) else type(block).__name__
+                raise InputError(f"X: expected blocks (X, y) or (X, y, sample_weight); block {i} is {found}")
+            yield Rows(f"block {i}", *block)
