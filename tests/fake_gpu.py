@@ -12,10 +12,11 @@ import operator
 import shutil
 import subprocess
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pytest
@@ -42,6 +43,7 @@ class Reads:
 
     @classmethod
     def one(cls) -> None:
+        Stream.refuse("a value was read")
         if cls.trapped:
             raise HostReadError("a value of the GPU was read on the host")
         cls.count += 1
@@ -197,7 +199,13 @@ class Library:
         getattr(self.library, f"on_cpu_{name}")(grid, block, shared, schedule, pointers)
 
 
+class _Address(int):
+    """Where an array is."""
+
+
 def _box(argument: Any) -> Any:
+    if isinstance(argument, _Address):
+        return ctypes.c_void_p(int(argument))
     if argument is None:
         return ctypes.c_void_p(None)
     if isinstance(argument, Array):
@@ -242,6 +250,48 @@ class _Event:
         pass
 
 
+class Stream:
+    """A stream that can be recorded: what is launched then does not run before the graph of it does."""
+
+    #: The stream that is being recorded, if one is.
+    recording: Stream | None = None
+
+    def __init__(self, **_: Any) -> None:
+        self.recorded: list[Callable[[], None]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if Stream.recording is self:
+            Stream.recording = None
+
+    def begin_capture(self) -> None:
+        Stream.recording = self
+
+    def end_capture(self) -> SimpleNamespace:
+        assert Stream.recording is self
+        Stream.recording = None
+        recorded = self.recorded
+
+        def launch() -> None:
+            for run in recorded:
+                run()
+
+        return SimpleNamespace(launch=launch)
+
+    def synchronize(self) -> None:
+        pass
+
+    def wait_event(self, _: Any) -> None:
+        pass
+
+    @classmethod
+    def refuse(cls, what: str) -> None:
+        """Fail where something is done that a stream cannot record."""
+        assert cls.recording is None, f"{what} while launches are recorded"
+
+
 class FakeCupy(ModuleType):
     """The module, as far as the package uses it."""
 
@@ -261,12 +311,11 @@ class FakeCupy(ModuleType):
         """Bytes of the largest array that was made on the GPU."""
         self.used: set[str] = set()
         self.launches: list[str] = []
-        stream = SimpleNamespace(synchronize=lambda: None, wait_event=lambda _: None)
         memory = SimpleNamespace(OutOfMemoryError=type("OutOfMemoryError", (MemoryError,), {}))
         self.cuda = SimpleNamespace(
             runtime=_Runtime(),
             memory=memory,
-            Stream=lambda **_: stream,
+            Stream=Stream,
             Event=_Event,
             get_elapsed_time=lambda start, end: 1e3 * (end.seconds - start.seconds),
             alloc_pinned_memory=bytearray,
@@ -298,10 +347,25 @@ class FakeCupy(ModuleType):
             name = names.get(line, name)
 
             def launch(grid: tuple[int], block: tuple[int], arguments: Any, shared_mem: int = 0) -> None:
+                if Stream.recording is not None:
+                    Stream.recording.recorded.append(again(grid, block, arguments, shared_mem))
+                    return
                 self.launches.append(line.partition("(")[0])
                 turn = SCHEDULES[len(self.launches) % len(SCHEDULES)]
                 schedule = turn if self.schedule is None else self.schedule
                 library.launch(name, *grid, *block, arguments, shared=shared_mem, schedule=schedule)
+
+            def again(grid: tuple[int], block: tuple[int], arguments: Any, shared_mem: int) -> Callable[[], None]:
+                """Return the launch by the addresses that it was recorded with: memory must still be where it was."""
+                held = [weakref.ref(part.values) if isinstance(part, Array) else None for part in arguments]
+                boxes = [part.values.ctypes.data if isinstance(part, Array) else part for part in arguments]
+
+                def run() -> None:
+                    gone = [alive is not None and alive() is None for alive in held]
+                    assert not any(gone), f"what {line} reads or writes was given up"
+                    launch(grid, block, [_Address(box) if isinstance(box, int) else box for box in boxes], shared_mem)
+
+                return run
 
             return launch
 
@@ -312,6 +376,7 @@ class FakeCupy(ModuleType):
         if name.startswith("_") or not callable(function):
             raise AttributeError(f"module 'cupy' has no attribute {name!r}")
         self.used.add(name)
+        Stream.refuse(f"cupy.{name} was called")
 
         def call(*arguments: Any, **options: Any) -> Any:
             made = _wrapped(function(*map(_plain, arguments), **{key: _plain(part) for key, part in options.items()}))

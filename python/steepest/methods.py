@@ -257,6 +257,10 @@ class Adam(_Described):
             _fitted_batch(self.batch_size, n_samples)
         return self
 
+    def biases(self, n_seen: int) -> tuple[float, float]:
+        """Return the share of the gradients that is in each of the two means after `n_seen` of them."""
+        return 1 - self.beta1**n_seen, 1 - self.beta2**n_seen
+
     def update(self) -> Update:
         """Return the update with nothing to remember yet."""
         return _Moments(self)
@@ -276,7 +280,7 @@ class _Moments:
         self.square = beta2 * self.square + (1 - beta2) * (gradient * gradient)
 
     def target(self, xp: Any, point: Any, gradient: Any, size: float, prox: Prox) -> Any:  # noqa: ARG002
-        square_bias, mean_bias = (1 - beta**self.n_seen for beta in (self.adam.beta2, self.adam.beta1))
+        mean_bias, square_bias = self.adam.biases(self.n_seen)
         own_size = size / (xp.sqrt(self.square / square_bias) + self.adam.epsilon)
         return prox(point - own_size * (self.mean / mean_bias), own_size)
 

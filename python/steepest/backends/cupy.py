@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from steepest.backends import resident
 from steepest.backends.array import ArrayBackend
 from steepest.backends.device import DeviceLeastSquares, DeviceObjective, transposed
 from steepest.backends.kernels import CsrMatrix
@@ -115,6 +116,21 @@ class CupyBackend(ArrayBackend):
             )
         with self._cures(problem):
             return super().minimise(problem, validation, plan, start, state, callback)
+
+    def _descend(  # noqa: PLR0917
+        self,
+        objective: ArrayObjective,
+        validation: ArrayObjective | None,
+        plan: Plan,
+        start: NDArray[np.float64],
+        state: State,
+        callback: Callback | None,
+    ) -> Solution:
+        if validation is None and callback is None:
+            stays = resident.begun(self.xp, objective, plan, start, state)
+            if stays is not None:
+                return resident.descend(*stays)
+        return super()._descend(objective, validation, plan, start, state, callback)
 
     def adopt(self, **arrays: Any) -> dict[str, Any]:
         """Return X on the GPU as an array of CuPy, in place, and what rows have beside it in main memory for checks.

@@ -1,4 +1,4 @@
-"""The CUDA kernels of ``cuda/steepest.cu``: which one fits, compiled when it is first wanted, launched where X is."""
+"""The CUDA kernels of the folder ``cuda``: which one fits, compiled when it is first wanted, launched where X is."""
 
 from __future__ import annotations
 
@@ -23,6 +23,10 @@ FORMULAS = {
     "poisson": "Poisson",
     "squared_hinge": "SquaredHinge",
 }
+#: Of a method, the name of its rule in the source.
+RULES = {"gd": "GradientDescent", "momentum": "Momentum", "nesterov": "Nesterov", "adam": "Adam"}
+#: Files of the source, in their order.
+SOURCES = ("steepest.cu", "descent.cu")
 #: Of a type of the entries of X, its name in the source.
 STORAGES = {"float32": "float", "float64": "double", "float16": "float16", "bfloat16": "bfloat16"}
 VECTOR_BYTES, WARP = 16, 32
@@ -30,7 +34,9 @@ VECTOR_BYTES, WARP = 16, 32
 #: registers for several blocks a multiprocessor.
 ROW_WORDS = 32
 CHUNK_ROWS, FOLD_PARTS = 512, 256
-ROW_THREADS, ANY_THREADS, FOLD_THREADS = 128, 256, 256
+ROW_THREADS, ANY_THREADS, FOLD_THREADS, BLOCK_THREADS = 128, 256, 256, 512
+#: Rows that `FINISH` adds by itself: with more, a fold by many blocks comes before it.
+FINISH_PARTS = 32
 #: Entries of shared memory of `ANY_PASS`: the slopes of a batch of rows, and two sums a warp.
 ANY_SHARED = 32 + 2 * 8
 #: Blocks a multiprocessor: more than fit at a time, so that none waits for the last.
@@ -83,10 +89,26 @@ def csr_product(storage: str, index: str, out: str, name: str = "kernel") -> str
     return f"CSR_PRODUCT({name}, {STORAGES[storage]}, {indices}, {STORAGES[out]})"
 
 
+def finish(method: str, part: str, storage: str, name: str = "kernel") -> str:
+    """Return the line that makes the kernel that judges a point, from sums by chunks, and makes the next one."""
+    return f"FINISH({name}, {RULES[method]}, {STORAGES[part]}, {STORAGES[storage]})"
+
+
+def one_block(formula: str, method: str, storage: str, name: str = "kernel") -> str:
+    """Return the line that makes the kernel of many steps by one block."""
+    return f"ONE_BLOCK({name}, {formula}, {RULES[method]}, {STORAGES[storage]})"
+
+
+def quadratic(method: str, name: str = "kernel") -> str:
+    """Return the line that makes the kernel of many steps from second moments."""
+    return f"QUADRATIC({name}, {RULES[method]})"
+
+
 @cache
 def source() -> str:
     """Return the CUDA source, to which the lines of the kernels that are wanted are appended."""
-    return (files("steepest") / "cuda" / "steepest.cu").read_text(encoding="utf-8")
+    folder = files("steepest") / "cuda"
+    return "".join((folder / name).read_text(encoding="utf-8") for name in SOURCES)
 
 
 @cache
@@ -103,18 +125,27 @@ def pointer(array: Any) -> Any:
 def add_up(xp: Any, partials: Any) -> Any:
     """Return the sums of the columns, float64, in an order that depends on the number of rows alone."""
     while True:
-        n_parts, width = partials.shape
-        segments = -(-n_parts // FOLD_PARTS)
-        sums = xp.empty((segments, width), dtype=xp.float64)
-        compiled(xp, fold(str(partials.dtype)))(
-            (segments * -(-width // WARP),),
-            (FOLD_THREADS,),
-            (partials, np.int64(n_parts), np.int32(width), sums),
-            shared_mem=FOLD_THREADS * 8,
-        )
-        if segments == 1:
+        sums = xp.empty((segments_of(len(partials)), partials.shape[1]), dtype=xp.float64)
+        add_segments(xp, partials, sums)
+        if len(sums) == 1:
             return sums[0, :]
         partials = sums
+
+
+def segments_of(n_parts: int) -> int:
+    """Return how many rows of sums a fold makes."""
+    return -(-n_parts // FOLD_PARTS)
+
+
+def add_segments(xp: Any, partials: Any, sums: Any, halted: Any = None) -> None:
+    """Write the sums of segments of rows to `sums`, unless `halted`."""
+    n_parts, width = partials.shape
+    compiled(xp, fold(str(partials.dtype)))(
+        (len(sums) * -(-width // WARP),),
+        (FOLD_THREADS,),
+        (partials, np.int64(n_parts), np.int32(width), sums, pointer(halted)),
+        shared_mem=FOLD_THREADS * 8,
+    )
 
 
 class FusedPass:
@@ -128,6 +159,7 @@ class FusedPass:
         self.n, self.d = X.shape
         self.dtype = xp.float64 if X.dtype == np.float64 else xp.float32
         storage, formula = str(X.dtype), FORMULAS[loss.kernel]
+        self.formula = formula
         number = np.dtype(self.dtype)
         highest = HIGHEST_EXPONENT[number.name] if loss.kernel == "poisson" else loss.parameter
         self.parameter = number.type(highest)
@@ -150,6 +182,11 @@ class FusedPass:
 
         Scores, without the offset, go to `scores` if it is given.
         """
+        self.launch(self.xp.astype(parameters, self.dtype), scores)
+        return add_up(self.xp, self.partials)
+
+    def launch(self, parameters: Any, scores: Any = None, halted: Any = None) -> None:
+        """Write the sums of chunks to `partials`, at parameters in the type of computation, unless `halted`."""
         targets, weights, offset = (pointer(part) for part in self.rows)
         compiled(self.xp, self.line)(
             self.grid,
@@ -161,15 +198,15 @@ class FusedPass:
                 weights,
                 offset,
                 self.parameter,
-                self.xp.astype(parameters, self.dtype),
+                parameters,
                 np.int64(self.n),
                 np.int32(self.d),
                 pointer(scores),
                 self.partials,
+                pointer(halted),
             ),
             shared_mem=self.shared,
         )
-        return add_up(self.xp, self.partials)
 
 
 class CsrMatrix:

@@ -281,6 +281,14 @@ class Judge:
         return info, status or _limit(self.plan, info)
 
 
+def reference(objective: ArrayObjective, plan: Plan, start: NDArray[np.float64]) -> float | None:
+    """Return the optimality at zero parameters, if it is asked for and not that of the start."""
+    if plan.tol == 0 or not start.any():
+        return None
+    zero = evaluate(objective, objective.xp.zeros(len(start), dtype=objective.xp.float64))
+    return float(objective.optimality(zero.parameters, zero.gradient))
+
+
 def descend(  # noqa: PLR0917
     objective: ArrayObjective,
     validation: ArrayObjective | None,
@@ -295,13 +303,10 @@ def descend(  # noqa: PLR0917
     Up to `most_ahead` points are computed before a number of the first is read, unless such numbers decide on a step
     or a callback or the clock is to be asked before it.
     """
-    xp, judge = objective.xp, Judge(plan, None)
+    xp, judge = objective.xp, Judge(plan, reference(objective, plan, start))
     way = Way(objective, validation, plan)
     way.steps.load({name: xp.asarray(values) for name, values in state.items()}, objective)
     objective.keeps_lines = isinstance(way.steps, LineSearch)
-    if plan.tol > 0 and start.any():
-        zero = evaluate(objective, xp.zeros(len(start), dtype=xp.float64))
-        judge.reference = float(objective.optimality(zero.parameters, zero.gradient))
     if callback is not None or plan.max_seconds is not None or not way.steps.is_blind:
         most_ahead = 1
     here = evaluate(objective, xp.asarray(start))
