@@ -7,28 +7,18 @@ refuses them. So a test sees what a GPU would wait for.
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import operator
-import shutil
-import subprocess
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, Self
 
 import numpy as np
-import pytest
 
+from cpu_shim import COMPILER, SCHEDULES, Library, needs_compiler
 from steepest.backends import kernels
-
-SHIM = Path(__file__).parent / "cuda"
-COMPILER = shutil.which("g++")
-needs_compiler = pytest.mark.skipif(COMPILER is None, reason="g++ is not installed")
-LANGUAGE = ("-std=c++17", "-fPIC")
-#: The orders in which the shim runs threads: ascending, descending, drawn, and one warp as far as it can go.
-SCHEDULES = (0, 1, 2, 100)
 
 
 class HostReadError(RuntimeError):
@@ -166,37 +156,9 @@ for _name in ("neg", "invert", "abs"):
     _unary(_name, getattr(operator, _name))
 
 
-class Library:
-    """CUDA source as a library of the CPU."""
-
-    def __init__(self, code: str, folder: Path, flags: tuple[str, ...]) -> None:
-        assert COMPILER is not None
-        self._precompile(folder, flags)
-        key = hashlib.sha256(repr((code, flags)).encode()).hexdigest()[:16]
-        path = folder / f"{key}.so"
-        if not path.exists():
-            command = [COMPILER, *LANGUAGE, *flags, "-shared", "-Wall", "-Wno-unknown-pragmas", "-Werror"]
-            command += ["-DSTEEPEST_ON_CPU", f"-I{folder}", f"-I{SHIM}", "-x", "c++", "-", "-o", str(path)]
-            made = subprocess.run(command, input=code, text=True, capture_output=True, check=False)
-            if made.returncode:
-                raise RuntimeError(made.stderr)
-        self.library = ctypes.CDLL(str(path))
-
-    @staticmethod
-    def _precompile(folder: Path, flags: tuple[str, ...]) -> None:
-        """Read the shim once: it takes the compiler longer than a kernel does. With other flags it is not used."""
-        header = folder / "cuda_shim.hpp.gch"
-        if not header.exists():
-            command = [COMPILER or "", *LANGUAGE, *flags, "-w", "-x", "c++-header", str(SHIM / "cuda_shim.hpp")]
-            subprocess.run([*command, "-o", str(header)], check=True)
-
-    def launch(self, name: str, grid: int, block: int, arguments: Any, *, shared: int, schedule: int) -> None:
-        """Run a kernel. Arguments are arrays, numbers of NumPy, or None for a null pointer."""
-        assert 0 < block <= 1024
-        assert shared <= 48 << 10, "more shared memory than a kernel has without asking"
-        boxes = [_box(argument) for argument in arguments]
-        pointers = (ctypes.c_void_p * len(boxes))(*(ctypes.addressof(box) for box in boxes))
-        getattr(self.library, f"on_cpu_{name}")(grid, block, shared, schedule, pointers)
+def _memory(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return the array whose memory a view is of."""
+    return values if not isinstance(values.base, np.ndarray) else _memory(values.base)
 
 
 class _Address(int):
@@ -262,7 +224,7 @@ class Stream:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, *_: object) -> None:
         if Stream.recording is self:
             Stream.recording = None
 
@@ -336,8 +298,8 @@ class FakeCupy(ModuleType):
         return array.astype(dtype, copy=copy)
 
     def RawModule(self, *, code: str, options: tuple[str, ...]) -> Any:  # noqa: N802
-        assert options == ("--std=c++17",)
         head, _, line = code.rstrip().rpartition("\n")
+        assert options in {("--std=c++17",), kernels.options_of(line)}
         names = {known: f"kernel_{number}" for number, known in enumerate(self.bundle)}
         if line in names:
             code = "\n".join([head, *(known.replace("(kernel,", f"({name},") for known, name in names.items())])
@@ -353,11 +315,12 @@ class FakeCupy(ModuleType):
                 self.launches.append(line.partition("(")[0])
                 turn = SCHEDULES[len(self.launches) % len(SCHEDULES)]
                 schedule = turn if self.schedule is None else self.schedule
-                library.launch(name, *grid, *block, arguments, shared=shared_mem, schedule=schedule)
+                boxes = [_box(argument) for argument in arguments]
+                library.launch(name, *grid, *block, boxes, shared=shared_mem, schedule=schedule)
 
             def again(grid: tuple[int], block: tuple[int], arguments: Any, shared_mem: int) -> Callable[[], None]:
                 """Return the launch by the addresses that it was recorded with: memory must still be where it was."""
-                held = [weakref.ref(part.values) if isinstance(part, Array) else None for part in arguments]
+                held = [weakref.ref(_memory(part.values)) if isinstance(part, Array) else None for part in arguments]
                 boxes = [part.values.ctypes.data if isinstance(part, Array) else part for part in arguments]
 
                 def run() -> None:
@@ -370,6 +333,14 @@ class FakeCupy(ModuleType):
             return launch
 
         return SimpleNamespace(get_function=get_function)
+
+    def empty(self, shape: Any, dtype: Any) -> Array:
+        """Return what nobody has written to: no number."""
+        Stream.refuse("memory was asked for")
+        made = np.empty(shape, dtype)
+        made.view(np.uint8)[...] = 0xFF
+        self.largest = max(self.largest, made.nbytes)
+        return Array(made)
 
     def __getattr__(self, name: str) -> Any:
         function = getattr(np, name, None)
@@ -386,29 +357,4 @@ class FakeCupy(ModuleType):
         return call
 
 
-def usual_kernels() -> list[str]:
-    """Return the lines of the kernels that most tests of the backend need."""
-    made = [kernels.fold(storage) for storage in ("float32", "float64")]
-    for formula in kernels.FORMULAS.values():
-        for storage in ("float32", "float64"):
-            made += [kernels.any_pass(formula, storage), kernels.row_pass(formula, storage, kernels.Layout(1, 1, 1))]
-    return made
-
-
-@pytest.fixture(scope="session")
-def shim_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where libraries of the shim are kept for the session."""
-    return tmp_path_factory.mktemp("shim")
-
-
-@pytest.fixture
-def gpu(shim_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCupy]:
-    """An imaginary GPU, for as long as a test runs."""
-    if COMPILER is None:
-        pytest.skip("g++ is not installed: kernels cannot be compiled for the CPU")
-    fake = FakeCupy(shim_folder)
-    fake.bundle = usual_kernels()
-    monkeypatch.setitem(__import__("sys").modules, "cupy", fake)
-    Reads.count, Reads.trapped = 0, False
-    yield fake
-    Reads.trapped = False
+__all__ = ["COMPILER", "SCHEDULES", "needs_compiler"]

@@ -222,6 +222,7 @@ inline float __uint_as_float(unsigned bits) {
 }
 using std::exp;
 using std::fabs;
+using std::fma;
 using std::fmax;
 using std::fmin;
 using std::isfinite;

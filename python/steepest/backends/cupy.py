@@ -92,7 +92,8 @@ class CupyBackend(ArrayBackend):
     ) -> tuple[float, NDArray[np.float64]]:
         """Return F and the flat gradient of its smooth part."""
         with self._cures(problem):
-            return super().value_and_gradient(problem, parameters, n_threads)
+            found = resident.evaluated(self.xp, self._rows(problem), parameters)
+            return super().value_and_gradient(problem, parameters, n_threads) if found is None else found
 
     def curvature(self, problem: Problem, n_threads: int) -> float:
         """Return L with 0 ≼ ∇²F ≼ L·I, at zero parameters if the loss has no bound."""

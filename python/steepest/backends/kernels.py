@@ -25,6 +25,8 @@ FORMULAS = {
 }
 #: Of a method, the name of its rule in the source.
 RULES = {"gd": "GradientDescent", "momentum": "Momentum", "nesterov": "Nesterov", "adam": "Adam"}
+#: Kernels of the first file of the source.
+PASSES = ("ROW_PASS", "ANY_PASS", "FOLD", "CSR_PRODUCT")
 #: Files of the source, in their order.
 SOURCES = ("steepest.cu", "descent.cu")
 #: Of a type of the entries of X, its name in the source.
@@ -114,7 +116,12 @@ def source() -> str:
 @cache
 def compiled(xp: Any, line: str) -> Any:
     """Return the kernel that a line makes. CuPy compiles it at the first launch and keeps it, on disk too."""
-    return xp.RawModule(code=f"{source()}\n{line}\n", options=("--std=c++17",)).get_function("kernel")
+    return xp.RawModule(code=f"{source()}\n{line}\n", options=options_of(line)).get_function("kernel")
+
+
+def options_of(line: str) -> tuple[str, ...]:
+    """Return how a kernel is compiled: those of passes with contractions wherever there can be one."""
+    return ("--std=c++17",) if line.startswith(PASSES) else ("--std=c++17", "--fmad=false")
 
 
 def pointer(array: Any) -> Any:

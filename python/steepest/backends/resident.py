@@ -16,8 +16,9 @@ import numpy as np
 from steepest.backends import kernels, loop
 from steepest.backends.kernels import BLOCK_THREADS, FINISH_PARTS, FOLD_THREADS, WARP, compiled, pointer
 from steepest.backends.least_squares import LeastSquares
-from steepest.methods import Adam
-from steepest.problem import Solution
+from steepest.methods import Adam, GradientDescent
+from steepest.problem import Plan, Solution
+from steepest.step_sizes import Constant
 from steepest.validation import to_host
 
 if TYPE_CHECKING:
@@ -25,14 +26,16 @@ if TYPE_CHECKING:
 
     from steepest.backends.device import DeviceObjective
     from steepest.backends.objective import ArrayObjective
-    from steepest.problem import Plan, State
+    from steepest.problem import State
 
 #: Why a descent ends, in the order of the source.
 ENDS = (None, "diverged", "converged", "target_loss", "max_steps")
 #: Of a method, what it remembers of each variable, by the names of its `save`.
 MEMORY = {"gd": (), "momentum": ("previous",), "nesterov": ("previous",), "adam": ("mean", "square")}
-#: Rows of the table of variables: center, scale, point, what is remembered, and room for a gradient and a target.
-VECTORS, CENTER, SCALE, POINT, REMEMBERED = 7, 0, 1, 2, 3
+#: Rows of the table of variables: center, scale, point, what is remembered, the gradient, and room for a target.
+VECTORS, CENTER, SCALE, POINT, REMEMBERED, GRADIENT = 7, 0, 1, 2, 3, 5
+#: A descent that only looks at where it is.
+LOOK = Plan(GradientDescent(), Constant(1.0), n_steps=0, tol=0.0, n_threads=1)
 #: Place of Nesterov's t among the settings.
 T = 6
 #: Steps of a graph: what is launched at once costs a launch once.
@@ -75,14 +78,14 @@ class Resident:
         vectors[POINT] = start
         for row, name in enumerate(MEMORY[self.method.name], REMEMBERED):
             vectors[row] = state.get(name, start if name == "previous" else 0.0)
-        original = np.append(to_host(objective.to_original(objective.xp.asarray(start))), 0.0)[: self.d + 1]
         self.vectors = xp.asarray(vectors)
-        self.parameters = xp.asarray(original.astype(self.dtype))
+        self.parameters = xp.zeros(self.d + 1, dtype=self.dtype)
         self.settings = xp.asarray(self._settings())
         self.sums = xp.zeros(self.d + 2, dtype=xp.float64)
         self.progress = xp.zeros(5, dtype=xp.int64)
-        self.sizes = xp.zeros((MOST_STEPS, 3), dtype=xp.float64)
-        self.records = xp.zeros((MOST_STEPS + 1, 2), dtype=xp.float64)
+        most = min(plan.n_steps + 1, MOST_STEPS)
+        self.sizes = xp.zeros((most, 3), dtype=xp.float64)
+        self.records = xp.zeros((most + 1, 2), dtype=xp.float64)
 
     def _settings(self) -> NDArray[np.float64]:
         plan, penalty, given = self.plan, self.objective.penalty, self.method.settings
@@ -163,6 +166,7 @@ class ByGrid:
             self.xp, kernels.finish(resident.method.name, str(self.sums[-1].dtype), resident.dtype.name)
         )
         self.graph: Any = None
+        self._finish(self.sums[-1][:0, :])
 
     def make(self, count: int) -> None:
         """Launch steps: one after the other, or graphs of them."""
@@ -180,10 +184,11 @@ class ByGrid:
         self.fused.launch(resident.parameters, halted=resident.halted)
         for parts, sums in zip(self.sums, self.sums[1:], strict=False):
             kernels.add_segments(self.xp, parts, sums, resident.halted)
-        last = self.sums[-1]
-        self.finish(
-            (1,), (FOLD_THREADS,), (last, np.int64(len(last)), *resident.arguments()), shared_mem=FOLD_THREADS // WARP * 8
-        )
+        self._finish(self.sums[-1])
+
+    def _finish(self, parts: Any) -> None:
+        arguments = (parts, np.int64(len(parts)), *self.resident.arguments())
+        self.finish((1,), (FOLD_THREADS,), arguments, shared_mem=FOLD_THREADS // WARP * 8)
 
     def _captured(self) -> Any:
         """Return the graph of some steps. Nothing is allocated while it is recorded, and nothing runs."""
@@ -257,6 +262,14 @@ def begun(  # noqa: PLR0911
     here = Resident(xp, objective, plan, start, state, objective.dtype)
     is_small = objective.n_samples * objective.n_features * here.dtype.itemsize <= BLOCK_BYTES
     return here, (ByBlock if is_small else ByGrid)(here, objective)
+
+
+def evaluated(xp: Any, objective: Any, parameters: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]] | None:
+    """Return F and the gradient of its smooth part, the very numbers of a descent; None if none would stay here."""
+    stays = begun(xp, objective, LOOK, parameters, {})
+    if stays is None:
+        return None
+    return descend(*stays).loss, to_host(stays[0].vectors)[GRADIENT].copy()
 
 
 def descend(resident: Resident, maker: Maker) -> Solution:

@@ -3,6 +3,7 @@
 //
 // In the variables of the descent, v = w · scale and c = b + Σ w · center; the intercept, if it is fitted, is the last,
 // with scale one and center zero. All of it in float64 and by one block. Kernels: FINISH(…), ONE_BLOCK(…), QUADRATIC(…).
+// They are compiled without contractions, so that a step is w − η ∇F(w) to the last bit; where one is meant it is `fma`.
 
 // Why a descent ends; in the order of ENDS in resident.py.
 enum { GOES_ON, DIVERGED, CONVERGED, TARGET_LOSS, MAX_STEPS };
@@ -160,11 +161,25 @@ template <class A> struct Descent {
         }
     }
 
-    // Make the step, give the next pass its parameters, and return what the acceleration has come to.
+    // Give the next pass its parameters.
+    __device__ __forceinline__ void expose(double* slots) const {
+        double *center = row(0), *scale = row(1), *point = row(2);
+        double shift = 0;
+        for (int j = threadIdx.x; j < d; j += blockDim.x) {
+            const double coef = point[j] / scale[j];
+            parameters[j] = (A)coef;
+            shift += coef * center[j];
+        }
+        shift = joined(shift, slots, Plus());
+        if (threadIdx.x == 0) parameters[d] = n_variables > d ? (A)(point[d] - shift) : A(0);
+        __syncthreads();
+    }
+
+    // Make the step, and return what the acceleration has come to.
     template <class Method, class Find>
     __device__ __forceinline__ double advance(Find variable, const Settings& set, const Sizes size, double* slots) const {
-        double *center = row(0), *scale = row(1), *point = row(2), *before = row(3), *target = row(6);
-        double uphill = 0, t = set.t, share = 0, shift = 0;
+        double *point = row(2), *before = row(3), *target = row(6);
+        double uphill = 0, t = set.t, share = 0;
         for (int j = threadIdx.x; j < n_variables; j += blockDim.x) {
             target[j] = Method::target(variable(j), set, size);
             uphill += (point[j] - target[j]) * (target[j] - before[j]);
@@ -177,12 +192,8 @@ template <class A> struct Descent {
         for (int j = threadIdx.x; j < n_variables; j += blockDim.x) {
             point[j] = Method::ACCELERATES ? target[j] + share * (target[j] - before[j]) : target[j];
             if (Method::ACCELERATES) before[j] = target[j];
-            const double coef = point[j] / scale[j];
-            if (j < d) parameters[j] = (A)coef;
-            shift += coef * center[j];
         }
-        shift = joined(shift, slots, Plus());
-        if (threadIdx.x == 0) parameters[d] = n_variables > d ? (A)(point[d] - shift) : A(0);
+        expose(slots);
         return t;
     }
 };
@@ -197,7 +208,7 @@ __device__ __forceinline__ void block_pass(
     double total = 0;
     for (int64 row = threadIdx.x; row < n; row += blockDim.x) {
         A score = 0, value, slope;
-        for (int column = 0; column < d; column++) score += x[column * n + row] * parameters[column];
+        for (int column = 0; column < d; column++) score = fma(x[column * n + row], parameters[column], score);
         rows.template look<Loss>(row, score + parameters[d], value, slope);
         slopes[row] = slope;
         total += value;
@@ -211,7 +222,7 @@ __device__ __forceinline__ void block_pass(
             const int64 end = begin + CHUNK_ROWS < n ? begin + CHUNK_ROWS : n;
             A part = 0;
             for (int64 row = begin + lane; row < end; row += WARP)
-                part += slopes[row] * (column < d ? x[column * n + row] : A(1));
+                part = fma(slopes[row], column < d ? x[column * n + row] : A(1), part);
             sum += part;
         }
         sum = warp_sum(sum, 1);
@@ -244,7 +255,7 @@ __device__ __forceinline__ void quadratic(
     const double slope = has_intercept ? at.share * shift : 0;
     for (int j = warp; j < d; j += blockDim.x / WARP) {
         double image = 0;
-        for (int k = lane; k < d; k += WARP) image += at.moment[(int64)j * d + k] * way[k];
+        for (int k = lane; k < d; k += WARP) image = fma(at.moment[(int64)j * d + k], way[k], image);
         image = warp_sum(image, 1);
         if (lane == 0) {
             value += way[j] * (gradient[j] + 0.5 * image);
@@ -259,7 +270,7 @@ __device__ __forceinline__ void quadratic(
     __syncthreads();
 }
 
-// ---- kernels by name
+// ---- kernels by name; FINISH of no sums is where a descent sets out
 
 #define DESCENT(number)                                                                                                \
     Progress *progress, Settings *settings, const Sizes *sizes, double *vectors, double *sums, Record *records,        \
@@ -272,8 +283,9 @@ __device__ __forceinline__ void quadratic(
     ) {                                                                                                                \
         if (progress->halted) return;                                                                                  \
         SHARED_MEMORY(double, slots);                                                                                  \
-        last_fold(parts, n_parts, d + 2, sums);                                                                        \
         DESCENT_OF(number);                                                                                            \
+        if (!n_parts) return descent.expose(slots);                                                                    \
+        last_fold(parts, n_parts, d + 2, sums);                                                                        \
         descent.finish<method>(slots);                                                                                 \
     }                                                                                                                  \
     EXPORT(name)
@@ -285,6 +297,7 @@ __device__ __forceinline__ void quadratic(
         SHARED_MEMORY(double, slots);                                                                                  \
         const Rows<number> rows = {targets, weights, offset, parameter, nullptr};                                      \
         DESCENT_OF(number);                                                                                            \
+        descent.expose(slots);                                                                                         \
         while (!progress->halted) {                                                                                    \
             block_pass<loss, number>(x, rows, parameters, n, d, slopes, sums, slots);                                  \
             descent.finish<method>(slots);                                                                             \
@@ -299,8 +312,9 @@ __device__ __forceinline__ void quadratic(
         SHARED_MEMORY(double, slots);                                                                                  \
         const Anchor anchor = {moment, rows, value, share};                                                            \
         DESCENT_OF(double);                                                                                            \
+        descent.expose(slots);                                                                                         \
         while (!progress->halted) {                                                                                    \
-            quadratic(anchor, parameters, d, n_variables > d, sums, slots + BLOCK_WARPS, slots);                       \
+            quadratic(anchor, parameters, d, n_variables > d, sums, slots + blockDim.x / WARP, slots);                 \
             descent.finish<method>(slots);                                                                             \
             __syncthreads();                                                                                           \
         }                                                                                                              \
