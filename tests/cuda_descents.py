@@ -56,7 +56,7 @@ WAYS = [
 ]
 #: By kernel, those that bugs are planted for; a sanitizer gets the last one.
 FEW_WAYS = {
-    "finish": [Way("grid", "nesterov", d=40, n=530, penalised=True), Way("grid", "adam", d=3, n=40)],
+    "finish": [Way("grid", "nesterov", d=40, n=530, penalised=True), Way("grid", "adam", d=3, n=40, penalised=True)],
     "block": [Way("block", "gd", d=40, n=530, penalised=True), Way("block", "momentum", "poisson", d=3, n=600)],
     "moments": [Way("moments", "nesterov", d=40, n=90, penalised=True)],
 }
@@ -77,7 +77,7 @@ def problem_of(way: Way) -> Problem:
 
 def plan_of(way: Way, n_steps: int = STEPS) -> Plan:
     """Return a plan of a few steps."""
-    size = Constant(0.02) if way.method == "adam" else Cosine(0.05, n_steps=2 * STEPS)
+    size = Constant(0.02) if way.method == "adam" else Cosine(0.3 / (4 + way.d), n_steps=2 * STEPS)
     strategy = "gram" if way.maker == "moments" else "stream"
     return Plan(METHODS[way.method](), size, n_steps=n_steps, tol=1e-300, n_threads=1, strategy=strategy)
 

@@ -16,7 +16,7 @@ import pytest
 
 import steepest as st
 from cuda_cases import usual_kernels
-from cuda_descents import WAYS, Way, bits, check_descent, compare, on_gpu, plan_of, reference
+from cuda_descents import FEW_WAYS, WAYS, Way, bits, check_descent, compare, on_gpu, plan_of, reference
 from fake_gpu import Array, FakeCupy, HostReadError, Reads, Stream, needs_compiler
 from steepest.backends import get_backend, kernels, loop, resident
 from steepest.backends.kernels import FORMULAS, RULES
@@ -60,6 +60,10 @@ def test_ways_are_of_every_method_loss_and_maker() -> None:
     assert {(way.maker, way.method) for way in WAYS} >= set(itertools.product(MAKERS, RULES))
     assert {way.kind for way in WAYS if way.maker == "block"} == {"mse", "binary", "huber", "poisson", "squared_hinge"}
     assert len({way.kind for way in WAYS}) == len(FORMULAS)
+    # Where numbers grow, a mistake would drown in what rounding may do to them.
+    for way in (*WAYS, *itertools.chain(*FEW_WAYS.values())):
+        expected = reference(way, plan_of(way))
+        assert expected.loss < 1.1 * expected.history["loss"][0], way
     assert {way.dtype for way in WAYS if way.maker != "moments"} == {"float32", "float64"}
 
 
