@@ -1,4 +1,4 @@
-"""CUDA source as a library of the CPU: compiled once by whatever process comes first, and kept."""
+"""CUDA source as a library of the CPU: compiled once, by whatever process comes first, and kept."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class Library:
 
     def __init__(self, code: str, folder: Path, flags: tuple[str, ...]) -> None:
         # With other flags, or of another text, a header that was read before is not used.
-        own = folder / _key(_compiler(), (SHIM / "cuda_shim.hpp").read_text(encoding="utf-8"), *flags)
+        own = folder / key_of(_compiler(), (SHIM / "cuda_shim.hpp").read_text(encoding="utf-8"), *flags)
         command = [COMPILER or "", *LANGUAGE, *flags]
         header = ["-w", "-x", "c++-header", str(SHIM / "cuda_shim.hpp")]
-        _made(own / "cuda_shim.hpp.gch", lambda path: _run([*command, *header, "-o", path], ""))
+        kept_file(own / "cuda_shim.hpp.gch", lambda path: _run([*command, *header, "-o", path], ""))
         command += ["-shared", *WARNINGS, "-DSTEEPEST_ON_CPU", f"-I{own}", f"-I{SHIM}", "-x", "c++", "-"]
-        path = _made(own / f"{_key(code)}.so", lambda path: _run([*command, "-o", path], code))
+        path = kept_file(own / f"{key_of(code)}.so", lambda path: _run([*command, "-o", path], code))
         self.library = ctypes.CDLL(str(path))
 
     def launch(self, name: str, grid: int, block: int, boxes: Sequence[Any], *, shared: int, schedule: int) -> None:
@@ -46,7 +46,8 @@ class Library:
         getattr(self.library, f"on_cpu_{name}")(grid, block, shared, schedule, pointers)
 
 
-def _key(*parts: str) -> str:
+def key_of(*parts: str) -> str:
+    """Return a name for what depends on some texts."""
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
@@ -62,7 +63,7 @@ def _run(command: list[str], text: str) -> None:
         raise RuntimeError(made.stderr)
 
 
-def _made(path: Path, make: Callable[[str], None]) -> Path:
+def kept_file(path: Path, make: Callable[[str], None]) -> Path:
     """Return a file that is there, made by one process while the others wait."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with _locked(path.with_suffix(".lock")):
