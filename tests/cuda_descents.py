@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 
 from fake_gpu import SCHEDULES, FakeCupy
 from steepest.backends import kernels, resident
@@ -108,8 +109,11 @@ def on_gpu(xp: Any, way: Way, plan: Plan, state: Any = None) -> Solution:
     start = start if state is None else state["point"]
     dtype = posed.dtype
     here = resident.Resident(xp, objective, plan, start, state or {}, dtype)
-    makers: dict[str, Any] = {"block": resident.ByBlock, "moments": resident.ByMoments}
-    return resident.descend(here, makers.get(way.maker, resident.ByGrid)(here, objective))
+    if way.maker == "moments":
+        return resident.descend(here, resident.ByMoments(here, objective))
+    return resident.descend(
+        here, (resident.ByBlock if way.maker == "block" else resident.ByGrid)(here, objective.fused)
+    )
 
 
 def _numbers(array: Any) -> Any:
@@ -129,7 +133,7 @@ def compare(way: Way, found: Solution, expected: Solution) -> None:
     assert (found.status, found.n_steps) == (expected.status, expected.n_steps), way
     # Rounding of the passes, which steps carry on.
     slack = max(tolerance(way.dtype, way.n + way.d), 1e-13) * (1 + found.n_steps)
-    pairs = [(found.parameters, expected.parameters), (found.loss, expected.loss)]
+    pairs: list[tuple[Any, Any]] = [(found.parameters, expected.parameters), (found.loss, expected.loss)]
     pairs += [(found.gradient_norm, expected.gradient_norm)]
     pairs += [(found.history[name], values) for name, values in expected.history.items() if name != "seconds"]
     assert found.state.keys() == expected.state.keys(), way
@@ -144,15 +148,13 @@ def compare(way: Way, found: Solution, expected: Solution) -> None:
 def check_descent(fake: FakeCupy, way: Way, schedules: Sequence[int] = SCHEDULES) -> None:
     """Assert that a descent is the portable one, and the same bits whatever the order of threads."""
     found = {}
-    few = resident.FINISH_PARTS
-    setattr(resident, "FINISH_PARTS", 1 if way.maker == "folds" else few)  # noqa: B010
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        if way.maker == "folds":
+            patch.setattr(resident, "FINISH_PARTS", 1)
         for schedule in schedules:
             fake.schedule = schedule
             solution = on_gpu(fake, way, plan_of(way))
             found[bits(solution)] = solution
-    finally:
-        setattr(resident, "FINISH_PARTS", few)  # noqa: B010
     assert len(found) == 1, f"{way}: the descent depends on the order of threads"
     compare(way, found.popitem()[1], reference(way, plan_of(way)))
 

@@ -90,6 +90,7 @@ BETWEEN_BACKENDS = {
     ("cupy", "array"),
     ("cupy", "device"),
     ("cupy", "kernels"),
+    ("cupy", "resident"),
     ("device", "kernels"),
     ("device", "least_squares"),
     ("device", "objective"),
@@ -98,6 +99,9 @@ BETWEEN_BACKENDS = {
     ("loop", "line_search"),
     ("objective", "rounding"),
     ("objective", "spectrum"),
+    ("resident", "kernels"),
+    ("resident", "least_squares"),
+    ("resident", "loop"),
 }
 #: What only some modules may name, and which.
 PYTHON_HOMES = {

@@ -215,7 +215,7 @@ def test_looks_are_soon(step_seconds: float, monkeypatch: pytest.MonkeyPatch) ->
     """No look is later than 0.1 s after the last, but for a step that takes longer; nor sooner than it must be."""
     clock, waits, made, most = 0.0, [], 0, 2 / step_seconds
     monkeypatch.setattr(loop, "MOST_SECONDS_AHEAD", 0.1)
-    monkeypatch.setattr(resident.time, "perf_counter", lambda: clock)
+    monkeypatch.setattr(time, "perf_counter", lambda: clock)
 
     class Maker:
         most_at_first = 1
@@ -273,11 +273,12 @@ def test_a_look_is_the_number_of_the_descent(gpu: FakeCupy) -> None:
     """`loss_and_gradient` and the history are of one kernel, with every storage and order of X."""
     sample = example("binary", n=300)
     for X in (sample.X, np.asfortranarray(sample.X), sample.X.astype(np.float16)):
+        given: Any
         given, y = Array(X), Array(sample.y.astype(np.float32 if X.dtype == np.float16 else np.float64))
         fit = st.descend(given, y, loss="log_loss", n_steps=2, learning_rate=0.1, alpha=0.3)
         value, gradient, _ = st.loss_and_gradient(given, y, np.zeros(3), loss="log_loss", alpha=0.3)
         assert value == fit.history.loss[0]
-        one = st.descend(given, y, loss="log_loss", n_steps=1, learning_rate=0.1, alpha=0.3)
+        one: Any = st.descend(given, y, loss="log_loss", n_steps=1, learning_rate=0.1, alpha=0.3)
         assert np.array_equal(one.coef.get(), (-0.1 * gradient.get().astype(np.float64)).astype(one.coef.dtype))
     assert set(gpu.launches) == {"ONE_BLOCK"}
 

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     Prox = Callable[[Any, Any], Any]
 
 DEFAULT_BATCH = 256
-#: Adam divides by the size of the gradient, so curvature says nothing about its steps.
-ADAM_RATE = 0.1
 
 
 class Method(Protocol):
@@ -258,7 +256,7 @@ class Adam(_Described):
         return self
 
     def biases(self, n_seen: int) -> tuple[float, float]:
-        """Return the share of the gradients that is in each of the two means after `n_seen` of them."""
+        """Return the share of gradients in each of the two means after `n_seen` of them."""
         return 1 - self.beta1**n_seen, 1 - self.beta2**n_seen
 
     def update(self) -> Update:
@@ -297,8 +295,7 @@ class _Moments:
 
     def load(self, state: dict[str, Any]) -> None:
         if "n_seen" in state:
-            self.n_seen = int(state["n_seen"][0])
-            self.mean, self.square = state["mean"], state["square"]
+            self.n_seen, self.mean, self.square = int(state["n_seen"][0]), state["mean"], state["square"]
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import numpy as np
 
 from steepest.backends.line_search import LbfgsSteps, NewtonSteps, evaluate
 from steepest.batches import Batches
-from steepest.methods import ADAM_RATE, Adam, Lbfgs, Newton, StochasticGradientDescent
+from steepest.methods import Adam, Lbfgs, Newton, StochasticGradientDescent
 from steepest.problem import Callback, Plan, Solution, StepInfo
 from steepest.step_sizes import SCHEDULES, Auto, InverseScaling, Point, Trial
 from steepest.validation import to_host
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from steepest.problem import State
 
 MOST_HALVINGS = 100
+#: Adam divides by the size of the gradient, so curvature says nothing about its steps.
+ADAM_RATE = 0.1
 #: Epochs after which the step size of "auto" for mini-batches begins to fall.
 STEADY_EPOCHS = 10
 #: Seconds that several steps may take before anybody looks: Ctrl-C is answered only then.

@@ -24,12 +24,12 @@ from steepest.validation import to_host
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from steepest.backends.device import DeviceObjective
+    from steepest.backends.kernels import FusedPass
     from steepest.backends.objective import ArrayObjective
     from steepest.problem import State
 
 #: Why a descent ends, in the order of the source.
-ENDS = (None, "diverged", "converged", "target_loss", "max_steps")
+ENDS = ("", "diverged", "converged", "target_loss", "max_steps")
 #: Of a method, what it remembers of each variable, by the names of its `save`.
 MEMORY = {"gd": (), "momentum": ("previous",), "nesterov": ("previous",), "adam": ("mean", "square")}
 #: Rows of the table of variables: center, scale, point, what is remembered, the gradient, and room for a target.
@@ -66,7 +66,7 @@ class Resident:
     ) -> None:
         self.xp, self.plan, self.objective, self.dtype = xp, plan, objective, np.dtype(dtype)
         self.method: Any = plan.method
-        self.rule = loop.FullBatch(plan).rule
+        self.rule: Any = loop.FullBatch(plan).rule
         self.d, self.m = objective.n_features, objective.n_parameters
         self.n_before = int(state.get("n_made", [0])[0])
         self.state = state
@@ -141,8 +141,8 @@ class Resident:
 
     def remembered(self, n_made: int) -> State:
         """Return what the method must remember to go on, as its `save` does."""
-        vectors, saved = to_host(self.vectors), {"n_made": np.array([n_made], np.float64), "point": None}
-        saved["point"] = vectors[POINT].copy()
+        vectors = to_host(self.vectors)
+        saved = {"n_made": np.array([n_made], np.float64), "point": vectors[POINT].copy()}
         if self.method.name == "nesterov":
             saved["t"] = to_host(self.settings)[T : T + 1].copy()
         if n_made:
@@ -156,9 +156,9 @@ class ByGrid:
 
     most_at_first = 1
 
-    def __init__(self, resident: Resident, objective: DeviceObjective) -> None:
-        self.resident, self.xp, self.fused = resident, resident.xp, objective.fused
-        self.sums = [self.fused.partials]
+    def __init__(self, resident: Resident, fused: FusedPass) -> None:
+        self.resident, self.xp, self.fused = resident, resident.xp, fused
+        self.sums = [fused.partials]
         while len(self.sums[-1]) > FINISH_PARTS:
             segments = kernels.segments_of(len(self.sums[-1]))
             self.sums.append(self.xp.empty((segments, resident.d + 2), dtype=self.xp.float64))
@@ -205,9 +205,8 @@ class ByBlock:
 
     most_at_first = GRAPH_STEPS
 
-    def __init__(self, resident: Resident, objective: DeviceObjective) -> None:
-        xp, fused = resident.xp, objective.fused
-        self.resident = resident
+    def __init__(self, resident: Resident, fused: FusedPass) -> None:
+        self.resident, xp = resident, resident.xp
         self.kernel = compiled(xp, kernels.one_block(fused.formula, resident.method.name, resident.dtype.name))
         columns = xp.ascontiguousarray(xp.astype(fused.X, fused.dtype).T)
         slopes = xp.empty(fused.n, dtype=fused.dtype)
@@ -245,7 +244,7 @@ class ByMoments:
         )
 
 
-def begun(  # noqa: PLR0911
+def begun(
     xp: Any, objective: Any, plan: Plan, start: NDArray[np.float64], state: State
 ) -> tuple[Resident, Maker] | None:
     """Return a descent and what makes its steps; None if a step waits for a number, or there is no kernel for it."""
@@ -261,7 +260,7 @@ def begun(  # noqa: PLR0911
         return None
     here = Resident(xp, objective, plan, start, state, objective.dtype)
     is_small = objective.n_samples * objective.n_features * here.dtype.itemsize <= BLOCK_BYTES
-    return here, (ByBlock if is_small else ByGrid)(here, objective)
+    return here, (ByBlock if is_small else ByGrid)(here, objective.fused)
 
 
 def evaluated(xp: Any, objective: Any, parameters: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]] | None:
