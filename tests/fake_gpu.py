@@ -83,8 +83,15 @@ class Array:
         Reads.one()
         return self.values.copy()
 
-    def set(self, values: np.ndarray[Any, Any], stream: Any = None) -> None:  # noqa: ARG002
-        self.values[...] = values
+    def set(self, values: np.ndarray[Any, Any], stream: Any = None) -> None:
+        def copy() -> None:
+            self.values[...] = values
+
+        if stream is None:
+            copy()
+        else:
+            # As late as can be: what does not wait for it does not find it, and finds what the source has become.
+            stream.waiting.append(copy)
 
     def __float__(self) -> float:
         Reads.one()
@@ -204,12 +211,16 @@ class _Runtime(SimpleNamespace):
 class _Event:
     def __init__(self, **_: Any) -> None:
         self.seconds = 0.0
+        self.follows: tuple[Stream, int] | None = None
 
-    def record(self, _: Any = None) -> None:
+    def record(self, stream: Stream | None = None) -> None:
         self.seconds = time.perf_counter()
+        self.follows = None if stream is None else (stream, stream.n_done + len(stream.waiting))
 
     def synchronize(self) -> None:
-        pass
+        if self.follows is not None:
+            stream, n = self.follows
+            stream.finish(n)
 
 
 class Stream:
@@ -220,6 +231,9 @@ class Stream:
 
     def __init__(self, **_: Any) -> None:
         self.recorded: list[Callable[[], None]] = []
+        self.waiting: list[Callable[[], None]] = []
+        """Copies that nobody has waited for yet."""
+        self.n_done = 0
 
     def __enter__(self) -> Self:
         return self
@@ -243,10 +257,16 @@ class Stream:
         return SimpleNamespace(launch=launch)
 
     def synchronize(self) -> None:
-        pass
+        self.finish(self.n_done + len(self.waiting))
 
-    def wait_event(self, _: Any) -> None:
-        pass
+    def wait_event(self, event: _Event) -> None:
+        event.synchronize()
+
+    def finish(self, n: int) -> None:
+        """Make the first `n` copies of all that were ever asked for."""
+        while self.n_done < n:
+            self.waiting.pop(0)()
+            self.n_done += 1
 
     @classmethod
     def refuse(cls, what: str) -> None:
@@ -278,10 +298,14 @@ class FakeCupy(ModuleType):
             runtime=_Runtime(),
             memory=memory,
             Stream=Stream,
+            get_current_stream=Stream,
             Event=_Event,
             get_elapsed_time=lambda start, end: 1e3 * (end.seconds - start.seconds),
             alloc_pinned_memory=bytearray,
         )
+
+    def get_default_memory_pool(self) -> Any:
+        return SimpleNamespace(free_bytes=lambda: 0)
 
     def from_dlpack(self, given: Any) -> Array:
         return Array(np.asarray(given.memory))

@@ -91,10 +91,12 @@ BETWEEN_BACKENDS = {
     ("cupy", "device"),
     ("cupy", "kernels"),
     ("cupy", "resident"),
+    ("cupy", "streamed"),
     ("device", "kernels"),
     ("device", "least_squares"),
     ("device", "objective"),
     ("device", "spectrum"),
+    ("device", "streamed"),
     ("least_squares", "objective"),
     ("loop", "line_search"),
     ("objective", "rounding"),
@@ -102,6 +104,7 @@ BETWEEN_BACKENDS = {
     ("resident", "kernels"),
     ("resident", "least_squares"),
     ("resident", "loop"),
+    ("streamed", "kernels"),
 }
 #: What only some modules may name, and which.
 PYTHON_HOMES = {

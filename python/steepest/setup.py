@@ -131,7 +131,7 @@ def set_up(
         seed=seed,
     )
     if backend == "auto" and engine.name != "cupy" and worth_a_gpu(problem, plan):
-        engine = gpu_backend() or engine
+        engine = gpu_backend(problem) or engine
     setup = Setup(engine, problem, validation, plan, np.empty(0), {}, reason, place)
     origin, state = _begin(setup, start)
     return replace(setup, start=origin, state=state)

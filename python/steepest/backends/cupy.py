@@ -14,6 +14,7 @@ from steepest.backends import resident
 from steepest.backends.array import ArrayBackend
 from steepest.backends.device import DeviceLeastSquares, DeviceObjective, transposed
 from steepest.backends.kernels import CsrMatrix
+from steepest.backends.streamed import HostMatrix
 from steepest.design import Csr
 from steepest.errors import BackendUnavailableError, InputError, SteepestError
 from steepest.tables import is_on_gpu
@@ -32,6 +33,8 @@ NOT_INSTALLED = (
 )
 #: Bytes that go to the GPU at a time, through memory that the GPU reads by itself.
 PINNED_BYTES = 1 << 26
+#: Of the free memory that a matrix may take: with a larger one, rows are brought at every pass.
+MOST_SHARE = 0.8
 #: By the library that an array of the caller is from, the module that takes one of CuPy's without a copy.
 TAKERS = {"torch": "torch", "jax": "jax.numpy", "jaxlib": "jax.numpy"}
 
@@ -191,9 +194,20 @@ class CupyBackend(ArrayBackend):
                 self.designs[problem] = self._place_sparse(design)
             elif isinstance(design, self.xp.ndarray):
                 return design
-            else:
+            elif self._holds(design):
                 self.designs[problem] = self._sent(design)
+            else:
+                self.designs[problem] = HostMatrix(self.xp, design)
         return self.designs[problem]
+
+    def holds(self, problem: Problem) -> bool:
+        """Return whether X can be brought to the GPU as a whole."""
+        return problem in self.designs or isinstance(problem.design, Csr) or self._holds(problem.design)
+
+    def _holds(self, design: Any) -> bool:
+        free, _ = self.xp.cuda.runtime.memGetInfo()
+        kept = self.xp.get_default_memory_pool().free_bytes()
+        return bool(design.nbytes <= MOST_SHARE * (free + kept))
 
     def _place_sparse(self, design: Csr) -> CsrMatrix:
         canonical = design.to_scipy().copy()

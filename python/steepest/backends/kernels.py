@@ -161,7 +161,18 @@ class FusedPass:
     Everything else a row has is in the type of computation: float32, or float64 for float64 entries.
     """
 
-    def __init__(self, xp: Any, loss: Loss, X: Any, rows: tuple[Any, Any, Any], multiprocessors: int) -> None:
+    is_recordable = True
+    """Whether launches are all that a pass is."""
+
+    def __init__(  # noqa: PLR0917
+        self,
+        xp: Any,
+        loss: Loss,
+        X: Any,
+        rows: tuple[Any, Any, Any],
+        multiprocessors: int,
+        partials: Any = None,
+    ) -> None:
         self.xp, self.X, self.rows = xp, X, rows
         self.n, self.d = X.shape
         self.dtype = xp.float64 if X.dtype == np.float64 else xp.float32
@@ -182,7 +193,7 @@ class FusedPass:
             self.line, self.block = any_pass(formula, storage), (ANY_THREADS,)
             self.strides = tuple(np.int64(stride // X.dtype.itemsize) for stride in X.strides)
             self.shared = ANY_SHARED * number.itemsize
-        self.partials = xp.empty((self.chunks, self.d + 2), dtype=self.dtype)
+        self.partials = xp.empty((self.chunks, self.d + 2), dtype=self.dtype) if partials is None else partials
 
     def __call__(self, parameters: Any, scores: Any = None) -> Any:
         """Return Σ slopes x, Σ slopes and Σ losses, (d + 2,) float64, at coefficients and intercept, (d + 1,).

@@ -170,7 +170,7 @@ class ByGrid:
 
     def make(self, count: int) -> None:
         """Launch steps: one after the other, or graphs of them."""
-        if count < GRAPH_STEPS:
+        if count < GRAPH_STEPS or not self.fused.is_recordable:
             for _ in range(count):
                 self._step()
             return
@@ -260,7 +260,7 @@ def begun(
         return None
     here = Resident(xp, objective, plan, start, state, objective.dtype)
     is_small = objective.n_samples * objective.n_features * here.dtype.itemsize <= BLOCK_BYTES
-    return here, (ByBlock if is_small else ByGrid)(here, objective.fused)
+    return here, (ByBlock if is_small and objective.fused.is_recordable else ByGrid)(here, objective.fused)
 
 
 def evaluated(xp: Any, objective: Any, parameters: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]] | None:
