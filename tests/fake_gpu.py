@@ -218,6 +218,10 @@ class _Event:
         self.follows = None if stream is None else (stream, stream.n_done + len(stream.waiting))
 
     def synchronize(self) -> None:
+        self.reach()
+
+    def reach(self) -> None:
+        """Make what comes before the event."""
         if self.follows is not None:
             stream, n = self.follows
             stream.finish(n)
@@ -260,7 +264,7 @@ class Stream:
         self.finish(self.n_done + len(self.waiting))
 
     def wait_event(self, event: _Event) -> None:
-        event.synchronize()
+        event.reach()
 
     def finish(self, n: int) -> None:
         """Make the first `n` copies of all that were ever asked for."""
