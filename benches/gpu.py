@@ -1,4 +1,4 @@
-"""Measure the backend on a GPU: the memory's own speed, the fused pass, peers, small problems, moments, the way there.
+"""Measure the backend on a GPU: the memory's own speed, the fused pass, peers, streams, small problems, moments.
 
     python benches/gpu.py            # under eight minutes; prints a page in Markdown
     python benches/gpu.py --rows 1e6 # smaller
@@ -20,7 +20,7 @@ import numpy as np
 
 import steepest as st
 from steepest.backends import get_backend
-from steepest.backends.kernels import FusedPass
+from steepest.backends.streamed import PIECE_BYTES, HostMatrix, fused_pass
 from steepest.losses import LOSSES, Loss
 
 #: Seconds after which nothing new is begun.
@@ -31,6 +31,8 @@ MOST_BYTES, MOST_SHARE = 8 << 30, 0.4
 SHAPES = [(32, "float32"), (128, "float32"), (512, "float32"), (1024, "float32"), (30, "float32"), (2000, "float32")]
 SHAPES += [(32, "float64"), (128, "float64"), (512, "float64"), (32, "float16"), (128, "float16"), (1024, "float16")]
 
+#: Bytes of X in main memory that goes through.
+MOST_STREAMED = 4 << 30
 #: Rows of twenty columns that one block computes, and that all do.
 FEW_ROWS = (1000, 100_000)
 
@@ -136,12 +138,12 @@ def ceilings(bench: Bench) -> Iterator[tuple[str, ...]]:
     )
 
 
-def fused(bench: Bench, loss: Loss, X: Any) -> FusedPass:
+def fused(bench: Bench, loss: Loss, X: Any) -> Any:
     """Return the pass over X with targets of zero and one."""
     xp = bench.xp
     dtype = xp.float64 if X.dtype == np.float64 else xp.float32
     targets = (xp.arange(X.shape[0], dtype=xp.int64) % 2).astype(dtype)
-    return FusedPass(xp, loss, X, (targets, None, None), bench.multiprocessors)
+    return fused_pass(xp, loss, X, (targets, None, None), bench.multiprocessors)
 
 
 def passes(bench: Bench) -> Iterator[tuple[str, ...]]:
@@ -248,6 +250,19 @@ def with_jax(X: Any, y: Any) -> Callable[[], Any]:
     return lambda: jax.block_until_ready(look(w))
 
 
+def streaming(bench: Bench) -> Iterator[tuple[str, ...]]:
+    """Passes over X in main memory, against the rate of copies of what is pinned and of what is not."""
+    xp, d = bench.xp, 128
+    pinned = np.frombuffer(xp.cuda.alloc_pinned_memory(PIECE_BYTES), np.float32, PIECE_BYTES // 4)
+    there = xp.empty(PIECE_BYTES // 4, dtype=xp.float32)
+    copies = PIECE_BYTES / bench.seconds(lambda: there.set(pinned))
+    X = np.ones((min(bench.most_rows, MOST_STREAMED // (4 * d)), d), np.float32)
+    look = fused(bench, LOSSES["log_loss"](), HostMatrix(xp, X))
+    parameters = xp.zeros(d + 1, dtype=xp.float64)
+    rate = X.nbytes / bench.seconds(lambda: look(parameters))
+    yield f"{X.shape[0]:,}×{d}", f"{copies / 1e9:.1f} GB/s", f"{rate / 1e9:.1f} GB/s", f"{100 * rate / copies:.0f} %"
+
+
 def descents(bench: Bench) -> Iterator[tuple[str, ...]]:
     """Whole descents by the clock on the wall, and what a step costs: what one more costs, without the setting out."""
     few, more = (bench.matrix(n, 20, "float32") for n in FEW_ROWS)
@@ -287,6 +302,7 @@ PARTS: dict[str, tuple[Callable[[Bench], Iterator[tuple[str, ...]]], tuple[str, 
     "The fused pass": (passes, ("loss", "storage", "shape", "kernel", "time", "of the read ceiling")),
     "The same bytes": (same_bytes, ("what", "found")),
     "Peers: logistic regression, 128 columns, float32": (peers, ("library", "time", "against steepest")),
+    "Streaming: float32 in main memory": (streaming, ("shape", "pinned copies", "a pass", "of the copies")),
     "Descents": (descents, ("case", "steps", "first", "best of three", "one more step")),
 }
 

@@ -63,7 +63,7 @@ class StreamedPass:
         for turn, first in zip(cycle(range(2)), range(0, n, shape[0]), strict=False):
             here = slice(first, min(first + shape[0], n))
             part = self.there[turn][: here.stop - first, :]
-            own = tuple(None if of_rows is None else of_rows[here] for of_rows in rows)
+            own: Any = tuple(None if of_rows is None else of_rows[here] for of_rows in rows)
             partials = self.partials[first // CHUNK_ROWS : -(-here.stop // CHUNK_ROWS), :]
             self.pieces.append((turn, here, FusedPass(xp, loss, part, own, multiprocessors, partials)))
 
