@@ -36,9 +36,10 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def shim_folder(request: pytest.FixtureRequest) -> Path:
+def shim_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where libraries of the shim are kept: for all processes of a session, and for the next one."""
-    folder: Path = request.config.cache.mkdir("shim")
+    cache = getattr(request.config, "cache", None)
+    folder: Path = tmp_path_factory.mktemp("shim") if cache is None else cache.mkdir("shim")
     for path in folder.glob("*/*"):
         if time.time() - path.stat().st_mtime > UNUSED_SECONDS:
             path.unlink(missing_ok=True)

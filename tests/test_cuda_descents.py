@@ -263,6 +263,12 @@ def test_what_waits_for_numbers_does_not_stay(gpu: FakeCupy) -> None:
     assert not {"ONE_BLOCK", "FINISH", "QUADRATIC"} & set(gpu.launches)
 
 
+def test_a_method_without_a_rule_is_the_loop_s(gpu: FakeCupy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resident, "RULES", {})
+    descend(60, 3, learning_rate=0.01)
+    assert set(gpu.launches) == {"ANY_PASS", "FOLD"}
+
+
 def test_divergence_is_named(gpu: FakeCupy) -> None:
     with pytest.raises(DivergenceError, match="step"):
         st.descend(np.eye(4), np.arange(4.0), n_steps=5000, learning_rate=1e9, strategy="stream", backend="cupy")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from steepest.backends import kernels, loop
-from steepest.backends.kernels import BLOCK_THREADS, FINISH_PARTS, FOLD_THREADS, WARP, compiled, pointer
+from steepest.backends.kernels import BLOCK_THREADS, FINISH_PARTS, FOLD_THREADS, RULES, WARP, compiled, pointer
 from steepest.backends.least_squares import LeastSquares
 from steepest.methods import Adam, GradientDescent
 from steepest.problem import Plan, Solution
@@ -249,7 +249,9 @@ def begun(
 ) -> tuple[Resident, Maker] | None:
     """Return a descent and what makes its steps; None if a step waits for a number, or there is no kernel for it."""
     steps = loop.driver(plan, objective.n_samples)
-    if not (isinstance(steps, loop.FullBatch) and steps.is_blind) or plan.max_seconds is not None:
+    if not (isinstance(steps, loop.FullBatch) and steps.is_blind and plan.method.name in RULES):
+        return None
+    if plan.max_seconds is not None:
         return None
     if isinstance(objective, LeastSquares):
         if objective.loss.width > 1 or objective.n_features > MOST_QUADRATIC:
