@@ -1,4 +1,4 @@
-"""Measure the backend on a GPU: the memory's own speed, the fused pass, peers, small problems, moments, the way there.
+"""Measure the backend on a GPU: the memory's own speed, the fused pass, peers, streams, small problems, moments.
 
     python benches/gpu.py            # under eight minutes; prints a page in Markdown
     python benches/gpu.py --rows 1e6 # smaller
@@ -20,7 +20,7 @@ import numpy as np
 
 import steepest as st
 from steepest.backends import get_backend
-from steepest.backends.kernels import FusedPass
+from steepest.backends.streamed import PIECE_BYTES, HostMatrix, fused_pass
 from steepest.losses import LOSSES, Loss
 
 #: Seconds after which nothing new is begun.
@@ -30,6 +30,11 @@ MOST_BYTES, MOST_SHARE = 8 << 30, 0.4
 #: Columns and storage of what is measured.
 SHAPES = [(32, "float32"), (128, "float32"), (512, "float32"), (1024, "float32"), (30, "float32"), (2000, "float32")]
 SHAPES += [(32, "float64"), (128, "float64"), (512, "float64"), (32, "float16"), (128, "float16"), (1024, "float16")]
+
+#: Bytes of X in main memory that goes through.
+MOST_STREAMED = 4 << 30
+#: Rows of twenty columns that one block computes, and that all do.
+FEW_ROWS = (1000, 100_000)
 
 READ = r"""
 extern "C" __global__ void __launch_bounds__(256) kernel(const uint4* words, long long n, unsigned* sums) {
@@ -133,12 +138,12 @@ def ceilings(bench: Bench) -> Iterator[tuple[str, ...]]:
     )
 
 
-def fused(bench: Bench, loss: Loss, X: Any) -> FusedPass:
+def fused(bench: Bench, loss: Loss, X: Any) -> Any:
     """Return the pass over X with targets of zero and one."""
     xp = bench.xp
     dtype = xp.float64 if X.dtype == np.float64 else xp.float32
     targets = (xp.arange(X.shape[0], dtype=xp.int64) % 2).astype(dtype)
-    return FusedPass(xp, loss, X, (targets, None, None), bench.multiprocessors)
+    return fused_pass(xp, loss, X, (targets, None, None), bench.multiprocessors)
 
 
 def passes(bench: Bench) -> Iterator[tuple[str, ...]]:
@@ -245,37 +250,51 @@ def with_jax(X: Any, y: Any) -> Callable[[], Any]:
     return lambda: jax.block_until_ready(look(w))
 
 
+def streaming(bench: Bench) -> Iterator[tuple[str, ...]]:
+    """Passes over X in main memory, against the rate of copies of what is pinned and of what is not."""
+    xp, d = bench.xp, 128
+    pinned = np.frombuffer(xp.cuda.alloc_pinned_memory(PIECE_BYTES), np.float32, PIECE_BYTES // 4)
+    there = xp.empty(PIECE_BYTES // 4, dtype=xp.float32)
+    copies = PIECE_BYTES / bench.seconds(lambda: there.set(pinned))
+    X = np.ones((min(bench.most_rows, MOST_STREAMED // (4 * d)), d), np.float32)
+    look = fused(bench, LOSSES["log_loss"](), HostMatrix(xp, X))
+    parameters = xp.zeros(d + 1, dtype=xp.float64)
+    rate = X.nbytes / bench.seconds(lambda: look(parameters))
+    yield f"{X.shape[0]:,}×{d}", f"{copies / 1e9:.1f} GB/s", f"{rate / 1e9:.1f} GB/s", f"{100 * rate / copies:.0f} %"
+
+
 def descents(bench: Bench) -> Iterator[tuple[str, ...]]:
-    """Whole descents by the clock on the wall: what a step costs where there is little data, and moments."""
-    few = np.sin(np.arange(20_000.0)).reshape(1000, 20)
+    """Whole descents by the clock on the wall, and what a step costs: what one more costs, without the setting out."""
+    few, more = (bench.matrix(n, 20, "float32") for n in FEW_ROWS)
     large = bench.matrix(bench.rows(4 * 128), 128, "float32")
     for name, X, options in (
-        ("1,000×20, 1000 steps", few, {"loss": "log_loss", "learning_rate": 0.1}),
-        (
-            f"{large.shape[0]:,}×128 float32, 1000 steps from moments",
-            large,
-            {"learning_rate": 0.01, "strategy": "gram"},
-        ),
-        (
-            f"{large.shape[0]:,}×128 float32, 100 steps",
-            large,
-            {"loss": "log_loss", "learning_rate": 0.1, "n_steps": 100},
-        ),
+        ("by one block", few, {"loss": "log_loss", "learning_rate": 0.1, "n_steps": 10_000}),
+        ("by graphs", more, {"loss": "log_loss", "learning_rate": 0.1, "n_steps": 10_000}),
+        ("from moments", large, {"learning_rate": 0.01, "strategy": "gram", "n_steps": 1000}),
+        ("by passes", large, {"loss": "log_loss", "learning_rate": 0.1, "n_steps": 100}),
     ):
         if bench.is_late:
             return
-        y = np.arange(X.shape[0]) % 2
-        targets = y if isinstance(X, np.ndarray) else bench.xp.asarray(y.astype(np.float32))
-        spent = []
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", st.ConvergenceWarning)
-            for _ in range(3):
+        y = bench.xp.asarray((np.arange(X.shape[0]) % 2).astype(np.float32))
+
+        def seconds(X: Any = X, y: Any = y, **options: Any) -> tuple[float, int]:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", st.ConvergenceWarning)
                 began = time.perf_counter()
-                fit = st.descend(X, targets, backend="cupy", **options)  # type: ignore[arg-type]
-                spent.append(time.perf_counter() - began)
+                fit = st.descend(X, y, backend="cupy", tol=0.0, **options)
+            return time.perf_counter() - began, fit.n_steps
+
         # The first one compiles.
-        best = min(spent)
-        yield name, f"{spent[0]:.3f} s", f"{best:.4f} s", f"{best / fit.n_steps * 1e6:.1f} µs a step"
+        first, _ = seconds(**options)
+        spent, n_steps = min(seconds(**options) for _ in range(3))
+        setting_out, _ = min(seconds(**{**options, "n_steps": 1}) for _ in range(3))
+        yield (
+            f"{name}, {X.shape[0]:,}×{X.shape[1]}",
+            f"{n_steps:,}",
+            f"{first:.3f} s",
+            f"{spent * 1e3:.2f} ms",
+            f"{(spent - setting_out) / max(1, n_steps - 1) * 1e6:.2f} µs",
+        )
 
 
 PARTS: dict[str, tuple[Callable[[Bench], Iterator[tuple[str, ...]]], tuple[str, ...]]] = {
@@ -283,7 +302,8 @@ PARTS: dict[str, tuple[Callable[[Bench], Iterator[tuple[str, ...]]], tuple[str, 
     "The fused pass": (passes, ("loss", "storage", "shape", "kernel", "time", "of the read ceiling")),
     "The same bytes": (same_bytes, ("what", "found")),
     "Peers: logistic regression, 128 columns, float32": (peers, ("library", "time", "against steepest")),
-    "Descents": (descents, ("case", "first", "best of three", "step")),
+    "Streaming: float32 in main memory": (streaming, ("shape", "pinned copies", "a pass", "of the copies")),
+    "Descents": (descents, ("case", "steps", "first", "best of three", "one more step")),
 }
 
 

@@ -17,6 +17,7 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
+from cuda_descents import FEW_WAYS, WAYS, check_descent, kernels_of_ways
 from fake_gpu import SCHEDULES, Array, FakeCupy
 from samples import Sample, define
 from steepest.backends import kernels
@@ -224,16 +225,32 @@ def check_sparse(fake: FakeCupy, dtype: Any, index: Any, width: int, schedules: 
     assert np.array_equal(sparse.dense(slice(3, 9)).values, dense[3:9])
 
 
+def usual_kernels() -> list[str]:
+    """Return the lines of the kernels that most tests of the backend need, all of them compiled together."""
+    made = set(kernels_of(CASES)) | set(kernels_of_ways(WAYS))
+    for storage in ("float32", "float64"):
+        made |= {
+            kernels.csr_product(storage, index, out) for index in ("int32", "int64") for out in {storage, "float64"}
+        }
+        made |= {kernels.finish(method, storage, storage) for method in kernels.RULES}
+        for formula in kernels.FORMULAS.values():
+            made |= {kernels.any_pass(formula, storage), kernels.row_pass(formula, storage, kernels.Layout(1, 1, 1))}
+            made |= {kernels.one_block(formula, "gd", storage)}
+    return sorted(made)
+
+
 def hold(kernel: str) -> None:
     """Run what there is for a kernel, or for all; an error where it does not hold."""
     folder, *flags = sys.argv[1:]
-    fake = FakeCupy(Path(folder), ("-O1", *flags))
-    wanted = [cases[-1:] if flags else cases for name, cases in FEW.items() if kernel in {name, "all"}]
-    fake.bundle = kernels_of([case for cases in wanted for case in cases])
+    fake = FakeCupy(Path(folder), ("-O0", *flags))
+    wanted = [case for name, cases in FEW.items() if kernel in {name, "all"} for case in cases[-1 if flags else 0 :]]
+    ways = [way for name, few in FEW_WAYS.items() if kernel in {name, "all"} for way in few[-1 if flags else 0 :]]
+    fake.bundle = kernels_of(wanted) + kernels_of_ways(ways)
     fake.bundle += [kernels.csr_product("float32", "int32", out) for out in ("float32", "float64") if kernel == "all"]
-    for cases in wanted:
-        for case in cases:
-            check(fake, case, SCHEDULES[::3])
+    for case in wanted:
+        check(fake, case, SCHEDULES[::3])
+    for way in ways:
+        check_descent(fake, way, SCHEDULES[::3])
     if kernel in {"fold", "all"}:
         check_sums(fake, 20, 35, SCHEDULES[::3])
     if kernel in {"csr", "all"}:

@@ -7,27 +7,18 @@ refuses them. So a test sees what a GPU would wait for.
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import operator
-import shutil
-import subprocess
 import time
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
-import pytest
 
+from cpu_shim import COMPILER, SCHEDULES, Library, needs_compiler
 from steepest.backends import kernels
-
-SHIM = Path(__file__).parent / "cuda"
-COMPILER = shutil.which("g++")
-needs_compiler = pytest.mark.skipif(COMPILER is None, reason="g++ is not installed")
-LANGUAGE = ("-std=c++17", "-fPIC")
-#: The orders in which the shim runs threads: ascending, descending, drawn, and one warp as far as it can go.
-SCHEDULES = (0, 1, 2, 100)
 
 
 class HostReadError(RuntimeError):
@@ -42,6 +33,7 @@ class Reads:
 
     @classmethod
     def one(cls) -> None:
+        Stream.refuse("a value was read")
         if cls.trapped:
             raise HostReadError("a value of the GPU was read on the host")
         cls.count += 1
@@ -91,8 +83,15 @@ class Array:
         Reads.one()
         return self.values.copy()
 
-    def set(self, values: np.ndarray[Any, Any], stream: Any = None) -> None:  # noqa: ARG002
-        self.values[...] = values
+    def set(self, values: np.ndarray[Any, Any], stream: Any = None) -> None:
+        def copy() -> None:
+            self.values[...] = values
+
+        if stream is None:
+            copy()
+        else:
+            # As late as can be: what does not wait for it does not find it, and finds what the source has become.
+            stream.waiting.append(copy)
 
     def __float__(self) -> float:
         Reads.one()
@@ -164,40 +163,18 @@ for _name in ("neg", "invert", "abs"):
     _unary(_name, getattr(operator, _name))
 
 
-class Library:
-    """CUDA source as a library of the CPU."""
+def _memory(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return the array whose memory a view is of."""
+    return values if not isinstance(values.base, np.ndarray) else _memory(values.base)
 
-    def __init__(self, code: str, folder: Path, flags: tuple[str, ...]) -> None:
-        assert COMPILER is not None
-        self._precompile(folder, flags)
-        key = hashlib.sha256(repr((code, flags)).encode()).hexdigest()[:16]
-        path = folder / f"{key}.so"
-        if not path.exists():
-            command = [COMPILER, *LANGUAGE, *flags, "-shared", "-Wall", "-Wno-unknown-pragmas", "-Werror"]
-            command += ["-DSTEEPEST_ON_CPU", f"-I{folder}", f"-I{SHIM}", "-x", "c++", "-", "-o", str(path)]
-            made = subprocess.run(command, input=code, text=True, capture_output=True, check=False)
-            if made.returncode:
-                raise RuntimeError(made.stderr)
-        self.library = ctypes.CDLL(str(path))
 
-    @staticmethod
-    def _precompile(folder: Path, flags: tuple[str, ...]) -> None:
-        """Read the shim once: it takes the compiler longer than a kernel does. With other flags it is not used."""
-        header = folder / "cuda_shim.hpp.gch"
-        if not header.exists():
-            command = [COMPILER or "", *LANGUAGE, *flags, "-w", "-x", "c++-header", str(SHIM / "cuda_shim.hpp")]
-            subprocess.run([*command, "-o", str(header)], check=True)
-
-    def launch(self, name: str, grid: int, block: int, arguments: Any, *, shared: int, schedule: int) -> None:
-        """Run a kernel. Arguments are arrays, numbers of NumPy, or None for a null pointer."""
-        assert 0 < block <= 1024
-        assert shared <= 48 << 10, "more shared memory than a kernel has without asking"
-        boxes = [_box(argument) for argument in arguments]
-        pointers = (ctypes.c_void_p * len(boxes))(*(ctypes.addressof(box) for box in boxes))
-        getattr(self.library, f"on_cpu_{name}")(grid, block, shared, schedule, pointers)
+class _Address(int):
+    """Where an array is."""
 
 
 def _box(argument: Any) -> Any:
+    if isinstance(argument, _Address):
+        return ctypes.c_void_p(int(argument))
     if argument is None:
         return ctypes.c_void_p(None)
     if isinstance(argument, Array):
@@ -234,12 +211,71 @@ class _Runtime(SimpleNamespace):
 class _Event:
     def __init__(self, **_: Any) -> None:
         self.seconds = 0.0
+        self.follows: tuple[Stream, int] | None = None
 
-    def record(self, _: Any = None) -> None:
+    def record(self, stream: Stream | None = None) -> None:
         self.seconds = time.perf_counter()
+        self.follows = None if stream is None else (stream, stream.n_done + len(stream.waiting))
 
     def synchronize(self) -> None:
-        pass
+        self.reach()
+
+    def reach(self) -> None:
+        """Make what comes before the event."""
+        if self.follows is not None:
+            stream, n = self.follows
+            stream.finish(n)
+
+
+class Stream:
+    """A stream that can be recorded: what is launched then does not run before the graph of it does."""
+
+    #: The stream that is being recorded, if one is.
+    recording: Stream | None = None
+
+    def __init__(self, **_: Any) -> None:
+        self.recorded: list[Callable[[], None]] = []
+        self.waiting: list[Callable[[], None]] = []
+        """Copies that nobody has waited for yet."""
+        self.n_done = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if Stream.recording is self:
+            Stream.recording = None
+
+    def begin_capture(self) -> None:
+        Stream.recording = self
+
+    def end_capture(self) -> SimpleNamespace:
+        assert Stream.recording is self
+        Stream.recording = None
+        recorded = self.recorded
+
+        def launch() -> None:
+            for run in recorded:
+                run()
+
+        return SimpleNamespace(launch=launch)
+
+    def synchronize(self) -> None:
+        self.finish(self.n_done + len(self.waiting))
+
+    def wait_event(self, event: _Event) -> None:
+        event.reach()
+
+    def finish(self, n: int) -> None:
+        """Make the first `n` copies of all that were ever asked for."""
+        while self.n_done < n:
+            self.waiting.pop(0)()
+            self.n_done += 1
+
+    @classmethod
+    def refuse(cls, what: str) -> None:
+        """Fail where something is done that a stream cannot record."""
+        assert cls.recording is None, f"{what} while launches are recorded"
 
 
 class FakeCupy(ModuleType):
@@ -261,16 +297,19 @@ class FakeCupy(ModuleType):
         """Bytes of the largest array that was made on the GPU."""
         self.used: set[str] = set()
         self.launches: list[str] = []
-        stream = SimpleNamespace(synchronize=lambda: None, wait_event=lambda _: None)
         memory = SimpleNamespace(OutOfMemoryError=type("OutOfMemoryError", (MemoryError,), {}))
         self.cuda = SimpleNamespace(
             runtime=_Runtime(),
             memory=memory,
-            Stream=lambda **_: stream,
+            Stream=Stream,
+            get_current_stream=Stream,
             Event=_Event,
             get_elapsed_time=lambda start, end: 1e3 * (end.seconds - start.seconds),
             alloc_pinned_memory=bytearray,
         )
+
+    def get_default_memory_pool(self) -> Any:
+        return SimpleNamespace(free_bytes=lambda: 0)
 
     def from_dlpack(self, given: Any) -> Array:
         return Array(np.asarray(given.memory))
@@ -287,8 +326,8 @@ class FakeCupy(ModuleType):
         return array.astype(dtype, copy=copy)
 
     def RawModule(self, *, code: str, options: tuple[str, ...]) -> Any:  # noqa: N802
-        assert options == ("--std=c++17",)
         head, _, line = code.rstrip().rpartition("\n")
+        assert options in {("--std=c++17",), kernels.options_of(line)}
         names = {known: f"kernel_{number}" for number, known in enumerate(self.bundle)}
         if line in names:
             code = "\n".join([head, *(known.replace("(kernel,", f"({name},") for known, name in names.items())])
@@ -298,20 +337,45 @@ class FakeCupy(ModuleType):
             name = names.get(line, name)
 
             def launch(grid: tuple[int], block: tuple[int], arguments: Any, shared_mem: int = 0) -> None:
+                if Stream.recording is not None:
+                    Stream.recording.recorded.append(again(grid, block, arguments, shared_mem))
+                    return
                 self.launches.append(line.partition("(")[0])
                 turn = SCHEDULES[len(self.launches) % len(SCHEDULES)]
                 schedule = turn if self.schedule is None else self.schedule
-                library.launch(name, *grid, *block, arguments, shared=shared_mem, schedule=schedule)
+                boxes = [_box(argument) for argument in arguments]
+                library.launch(name, *grid, *block, boxes, shared=shared_mem, schedule=schedule)
+
+            def again(grid: tuple[int], block: tuple[int], arguments: Any, shared_mem: int) -> Callable[[], None]:
+                """Return the launch by the addresses that it was recorded with: memory must still be where it was."""
+                held = [weakref.ref(_memory(part.values)) if isinstance(part, Array) else None for part in arguments]
+                boxes = [part.values.ctypes.data if isinstance(part, Array) else part for part in arguments]
+
+                def run() -> None:
+                    gone = [alive is not None and alive() is None for alive in held]
+                    assert not any(gone), f"what {line} reads or writes was given up"
+                    launch(grid, block, [_Address(box) if isinstance(box, int) else box for box in boxes], shared_mem)
+
+                return run
 
             return launch
 
         return SimpleNamespace(get_function=get_function)
+
+    def empty(self, shape: Any, dtype: Any) -> Array:
+        """Return what nobody has written to: no number."""
+        Stream.refuse("memory was asked for")
+        made = np.empty(shape, dtype)
+        made.view(np.uint8)[...] = 0xFF
+        self.largest = max(self.largest, made.nbytes)
+        return Array(made)
 
     def __getattr__(self, name: str) -> Any:
         function = getattr(np, name, None)
         if name.startswith("_") or not callable(function):
             raise AttributeError(f"module 'cupy' has no attribute {name!r}")
         self.used.add(name)
+        Stream.refuse(f"cupy.{name} was called")
 
         def call(*arguments: Any, **options: Any) -> Any:
             made = _wrapped(function(*map(_plain, arguments), **{key: _plain(part) for key, part in options.items()}))
@@ -321,29 +385,4 @@ class FakeCupy(ModuleType):
         return call
 
 
-def usual_kernels() -> list[str]:
-    """Return the lines of the kernels that most tests of the backend need."""
-    made = [kernels.fold(storage) for storage in ("float32", "float64")]
-    for formula in kernels.FORMULAS.values():
-        for storage in ("float32", "float64"):
-            made += [kernels.any_pass(formula, storage), kernels.row_pass(formula, storage, kernels.Layout(1, 1, 1))]
-    return made
-
-
-@pytest.fixture(scope="session")
-def shim_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where libraries of the shim are kept for the session."""
-    return tmp_path_factory.mktemp("shim")
-
-
-@pytest.fixture
-def gpu(shim_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCupy]:
-    """An imaginary GPU, for as long as a test runs."""
-    if COMPILER is None:
-        pytest.skip("g++ is not installed: kernels cannot be compiled for the CPU")
-    fake = FakeCupy(shim_folder)
-    fake.bundle = usual_kernels()
-    monkeypatch.setitem(__import__("sys").modules, "cupy", fake)
-    Reads.count, Reads.trapped = 0, False
-    yield fake
-    Reads.trapped = False
+__all__ = ["COMPILER", "SCHEDULES", "needs_compiler"]

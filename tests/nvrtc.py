@@ -8,10 +8,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from cpu_shim import kept_file, key_of
+
 #: Where the wheels of CUDA 13 and 12 put it.
 FOLDERS = ("nvidia/cu13/lib", "nvidia/cuda_nvrtc/lib")
 #: As CuPy compiles, and with an account of registers.
-OPTIONS = ("--std=c++17", "-default-device", "-ftz=true", "--ptxas-options=-v")
+OPTIONS = ("-default-device", "-ftz=true", "--ptxas-options=-v")
 
 
 @cache
@@ -32,12 +34,26 @@ def _ask(function: str, *arguments: Any) -> int:
     return int(getattr(found, function)(*arguments))
 
 
-def compiled(source: str, architecture: str) -> tuple[bytes, str]:
+def kept(folder: Path, source: str, architecture: str, options: tuple[str, ...]) -> tuple[bytes, str]:
+    """Return what `compiled` does, from a folder if it was compiled before."""
+    version = [ctypes.c_int(), ctypes.c_int()]
+    _ask("nvrtcVersion", *map(ctypes.byref, version))
+    path = folder / key_of(architecture, *options, *OPTIONS, *(str(part.value) for part in version)) / key_of(source)
+
+    def make(part: str) -> None:
+        code, log = compiled(source, architecture, options)
+        Path(part).write_bytes(log.rstrip("\0").encode() + b"\0" + code)
+
+    log, _, code = kept_file(path.with_suffix(".cubin"), make).read_bytes().partition(b"\0")
+    return code, log.decode()
+
+
+def compiled(source: str, architecture: str, options: tuple[str, ...]) -> tuple[bytes, str]:
     """Return machine code for an architecture such as "sm_90", and what the compiler says; an error if it fails."""
     program = ctypes.c_void_p()
     assert _ask("nvrtcCreateProgram", ctypes.byref(program), source.encode(), b"steepest.cu", 0, None, None) == 0
-    options = [f"--gpu-architecture={architecture}".encode(), *(option.encode() for option in OPTIONS)]
-    failed = _ask("nvrtcCompileProgram", program, len(options), (ctypes.c_char_p * len(options))(*options))
+    every = [option.encode() for option in (f"--gpu-architecture={architecture}", *options, *OPTIONS)]
+    failed = _ask("nvrtcCompileProgram", program, len(every), (ctypes.c_char_p * len(every))(*every))
     log = _text("nvrtcGetProgramLog", program).decode()
     assert not failed, log
     code = _text("nvrtcGetCUBIN", program)

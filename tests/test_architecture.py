@@ -106,16 +106,23 @@ BETWEEN_BACKENDS = {
     ("cupy", "array"),
     ("cupy", "device"),
     ("cupy", "kernels"),
+    ("cupy", "resident"),
+    ("cupy", "streamed"),
     ("device", "kernels"),
     ("device", "least_squares"),
     ("device", "objective"),
     ("device", "spectrum"),
+    ("device", "streamed"),
     ("least_squares", "coordinate"),
     ("least_squares", "objective"),
     ("loop", "coordinate"),
     ("loop", "line_search"),
     ("objective", "rounding"),
     ("objective", "spectrum"),
+    ("resident", "kernels"),
+    ("resident", "least_squares"),
+    ("resident", "loop"),
+    ("streamed", "kernels"),
 }
 #: What only some modules may name, and which.
 PYTHON_HOMES = {

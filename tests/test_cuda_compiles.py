@@ -5,18 +5,25 @@ from __future__ import annotations
 import itertools
 import os
 import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 import nvrtc
 from steepest.backends.kernels import (
     FORMULAS,
+    RULES,
     STORAGES,
     Layout,
     any_pass,
     csr_product,
+    finish,
     fold,
     layout_of,
+    one_block,
+    options_of,
+    quadratic,
     row_pass,
     source,
 )
@@ -48,7 +55,7 @@ def lines() -> list[str]:
             turn = number % len(STORAGES) == list(FORMULAS.values()).index(formula) % len(STORAGES)
             chosen = found if DEEP else [found[number % len(found)]] if turn else []
         made += [row_pass(formula, storage, layout, f"row_{number}_{index}") for index, layout in enumerate(chosen)]
-        if chosen:
+        if formula == "LogLoss" or DEEP:
             made.append(any_pass(formula, storage, f"any_{number}"))
     made += [fold(storage, f"fold_{storage}") for storage in ("float32", "float64")]
     for storage, index in itertools.product(("float32", "float64"), ("int32", "int64")):
@@ -58,22 +65,39 @@ def lines() -> list[str]:
     return made
 
 
+def descents() -> list[str]:
+    """Return what makes each kernel of a descent: every method, every loss, every type; all of it only if deep."""
+    types = [("float32", "float32"), ("float64", "float32"), ("float64", "float64")]
+    wanted = list(itertools.product(RULES, types)) if DEEP else list(zip(RULES, [*types, types[2]], strict=True))
+    made = [finish(method, *pair, f"finish_{method}_{pair[0]}_{pair[1]}") for method, pair in wanted]
+    made += [quadratic(method, f"quadratic_{method}") for method in (RULES if DEEP else ["adam"])]
+    for number, (formula, storage) in enumerate(itertools.product(FORMULAS.values(), ("float32", "float64"))):
+        chosen = RULES if DEEP else [list(RULES)[number // 2 % 4]] if number % 4 in {0, 3} else []
+        made += [one_block(formula, method, storage, f"block_{formula}_{method}_{storage}") for method in chosen]
+    return made
+
+
 def name_of(line: str) -> str:
     (name,) = re.findall(r"\((\w+),", line)
     return str(name)
 
 
 def test_there_are_as_many_kernels_as_are_counted() -> None:
-    made = lines()
+    made = [*lines(), *descents()]
     assert len(set(map(name_of, made))) == len(made)
-    assert DEEP or len(made) * len(ARCHITECTURES) == 32 * 4
-    assert {line.split(", ")[1].rstrip(")") for line in made if line.startswith("ROW")} == set(FORMULAS.values())
+    assert DEEP or len(made) * len(ARCHITECTURES) == (28 + 10) * 4
+    for kernel in ("ROW_PASS", "ONE_BLOCK"):
+        assert {line.split(", ")[1] for line in made if line.startswith(kernel)} == set(FORMULAS.values())
+    assert {line.split(", ")[1] for line in made if line.startswith("FINISH")} == set(RULES.values())
 
 
+@pytest.mark.parametrize("group", [lines, descents])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_every_kernel_compiles_without_spills(architecture: str) -> None:
-    made = lines()
-    code, log = nvrtc.compiled("\n".join([source(), *made]), architecture)
+def test_every_kernel_compiles_without_spills(architecture: str, group: Any, shim_folder: Path) -> None:
+    made = group()
+    options = {options_of(line) for line in made}
+    assert len(options) == 1
+    code, log = nvrtc.kept(shim_folder, "\n".join([source(), *made]), architecture, options.pop())
     assert code.startswith(b"\x7fELF")
     account = re.findall(
         r"Compiling entry function '(\w+)' for '(\w+)'.*?(\d+) bytes spill stores, (\d+) bytes spill loads.*?"
@@ -92,4 +116,4 @@ def test_every_kernel_compiles_without_spills(architecture: str) -> None:
 
 def test_an_error_is_an_error() -> None:
     with pytest.raises(AssertionError, match=r'identifier "nowhere" is undefined'):
-        nvrtc.compiled(f"{source()}\n__global__ void kernel() {{ nowhere = 1; }}", ARCHITECTURES[0])
+        nvrtc.compiled(f"{source()}\n__global__ void kernel() {{ nowhere = 1; }}", ARCHITECTURES[0], ())

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 import cuda_cases
-from cuda_cases import CASES, Case, check, check_sparse, check_sums
-from fake_gpu import COMPILER, Array, FakeCupy, needs_compiler, usual_kernels
+from cuda_cases import CASES, Case, check, check_sparse, check_sums, usual_kernels
+from fake_gpu import COMPILER, Array, FakeCupy, needs_compiler
 from samples import Sample
 from steepest.backends import kernels
 from steepest.backends.kernels import FORMULAS, STORAGES, FusedPass, Layout, layout_of
@@ -29,7 +29,7 @@ pytestmark = needs_compiler
 @pytest.fixture(scope="module")
 def fake(shim_folder: Path) -> FakeCupy:
     fake = FakeCupy(shim_folder)
-    fake.bundle = sorted({*cuda_cases.kernels_of(CASES), *usual_kernels()})
+    fake.bundle = usual_kernels()
     return fake
 
 
@@ -125,11 +125,28 @@ PLANTS = {
     "row of another lane": Plant("row", "in_warp - lane + u)", "in_warp - lane + (u + 1) % ROWS)"),
     "last column forgotten": Plant("any", "column < d; column += WARP)", "column < d - 1; column += WARP)"),
     "one entry too many": Plant("csr", "entry < indptr[row + 1]", "entry <= indptr[row + 1]"),
+    "no barrier after the last fold": Plant("finish", f"{BARRIER}}}\n\n// ---- a point", "\n}\n\n// ---- a point"),
+    "no barrier before what a block knows": Plant("finish", f"{BARRIER}    value = slots", "\n    value = slots"),
+    "no barrier after what a block knows": Plant("finish", f"{BARRIER}    return value", "\n    return value"),
+    "no barrier after the parameters": Plant("block", f"{BARRIER}    }}\n\n    // Make", "\n    }\n\n    // Make"),
+    "no barrier after the pass": Plant("block", f"{BARRIER}}}\n\n// ---- the sums", "\n}\n\n// ---- the sums"),
+    "no barrier after the moments": Plant("moments", f"{BARRIER}}}\n\n// ---- kernels", "\n}\n\n// ---- kernels"),
+    "uphill": Plant("finish", "v.prox(v.point - step.size", "v.prox(v.point + step.size"),
+    "a penalty on the intercept": Plant("finish", "j < d ? set.l1 : 0", "set.l1"),
+    "no end": Plant("block", ": step >= last ", ": step > last "),
+    "a step after the end": Plant("finish", "progress->step = ending ? step : step + 1", "progress->step = step + 1"),
+    "no guard at the last rows": Plant(
+        "block", ": n;\n            A part", ": begin + CHUNK_ROWS;\n            A part"
+    ),
+    "another anchor": Plant("moments", "0.5 * slope * shift", "0.5 * slope"),
 }
 #: Those that only a sanitizer sees.
 READS_PAST_THE_END = {
     "targets": Plant("row", "targets[row], parameter", "targets[row + 1], parameter"),
     "rows": Plant("row", "if (row < end && column < d)", "if (column < d)"),
+    "records": Plant("block", "records[number + 1] =", "records[number + 2] ="),
+    "columns": Plant("block", "row = threadIdx.x; row < n;", "row = threadIdx.x; row <= n;"),
+    "the sums of chunks": Plant("finish", "p < end; p += FOLD_ROWS", "p <= end; p += FOLD_ROWS"),
     "shared memory": Plant("row", "sums[warp * width + d + 1] = total", "sums[ROW_WARPS * width + warp] = total"),
 }
 
@@ -182,9 +199,7 @@ def sanitized(shim_folder: Path) -> dict[str, str]:
     if sanitizer() is None:
         pytest.skip("g++ has no libasan here")
     environment = {"LD_PRELOAD": str(sanitizer()), "ASAN_OPTIONS": "detect_leaks=0"}
-    folder = shim_folder / "sanitized"
-    folder.mkdir()
-    return ends(folder, READS_PAST_THE_END, "-fsanitize=address", **environment)
+    return ends(shim_folder, READS_PAST_THE_END, "-fsanitize=address", **environment)
 
 
 def test_no_kernel_leaves_its_arrays(sanitized: dict[str, str]) -> None:

@@ -17,7 +17,7 @@ import steepest as st
 from fake_gpu import Array, FakeCupy, HostReadError, Reads
 from samples import Sample
 from steepest.backends import cupy as cupy_backend
-from steepest.backends import device, get_backend, loop
+from steepest.backends import device, get_backend, loop, resident
 from steepest.backends.array import ArrayBackend
 from steepest.choice import worth_a_gpu
 from steepest.problem import Plan, make_problem
@@ -73,7 +73,7 @@ def test_descents_are_those_of_the_reference(gpu: FakeCupy, kind: str, method: s
     fit, expected = (descend(sample, name, **options) for name in ("cupy", "numpy"))
     assert_close(fit, expected, 530)
     fused = KINDS[kind].width == 1
-    assert any("PASS" in launch for launch in gpu.launches) == fused
+    assert any("PASS" in launch or launch == "ONE_BLOCK" for launch in gpu.launches) == fused
 
 
 @pytest.mark.parametrize("kind", ["mse", "two targets"])
@@ -198,11 +198,10 @@ def test_looking_late_finds_divergence_where_it_began() -> None:
     assert ends[0].n_steps == ends[1].n_steps < 60
 
 
-@pytest.mark.parametrize("kind", ["binary", "softmax"])
 @pytest.mark.parametrize("name", BLIND)
-def test_a_look_is_all_that_the_host_reads(gpu: FakeCupy, kind: str, name: str) -> None:
+def test_a_look_is_all_that_the_host_reads(gpu: FakeCupy, name: str) -> None:
     """1 + 2 + … + 16 + 32 steps are six looks; 64 steps more are two, one reading each."""
-    sample = example(kind, n=20)
+    sample = example("softmax", n=20)
     counts = {}
     for steps in (62, 126):
         Reads.count = 0
@@ -225,8 +224,10 @@ def test_between_looks_a_read_is_trapped(gpu: FakeCupy, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(loop.Way, "advance", trapped)
     for kind in KINDS:
-        for options in BLIND.values():
-            descend(example(kind), "cupy", **options, strategy="stream")
+        for name, options in BLIND.items():
+            # Where there is one score a row, only mini-batches leave the GPU at all.
+            if KINDS[kind].width > 1 or name == "sgd":
+                descend(example(kind), "cupy", **options, strategy="stream")
     with pytest.raises(HostReadError):
         descend(example("mse"), "cupy", method="gd", learning_rate="armijo", strategy="stream")
     assert gpu.launches
@@ -307,7 +308,9 @@ def test_where_an_array_is(gpu: FakeCupy) -> None:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("kind", ["c", "fortran", "strided"])
-def test_x_on_the_gpu_is_used_in_place(gpu: FakeCupy, dtype: Any, kind: str) -> None:
+def test_x_on_the_gpu_is_used_in_place(gpu: FakeCupy, dtype: Any, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # What one block computes is brought by columns, if it is not.
+    monkeypatch.setattr(resident, "BLOCK_BYTES", 0)
     sample = example("mse", n=600)
     values = np.asarray(sample.X, dtype, order="F" if kind == "fortran" else "C")
     values = np.repeat(values, 2, axis=1)[:, ::2] if kind == "strided" else values

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 
 import cuda_cases
 import steepest as st
-from fake_gpu import COMPILER, FakeCupy, usual_kernels
+from fake_gpu import COMPILER, FakeCupy
 from properties import (
     backends_agree,
     curvature_is_the_spectrums,
@@ -53,7 +53,7 @@ def backend(request: pytest.FixtureRequest, shim_folder: Path) -> Iterator[str]:
             pytest.skip("g++ is not installed: kernels cannot be compiled for the CPU")
         else:
             fake = FakeCupy(shim_folder)
-            fake.bundle = usual_kernels()
+            fake.bundle = cuda_cases.usual_kernels()
             patch.setitem(sys.modules, "cupy", fake)
         yield "cupy"
 

@@ -11,7 +11,7 @@ import pytest
 
 import steepest as st
 from fake_gpu import FakeCupy
-from steepest.backends import kernels
+from steepest.backends import kernels, resident
 
 SCRIPT = Path(__file__).parent.parent / "benches" / "gpu.py"
 
@@ -49,7 +49,17 @@ def test_every_part_prints_its_table(
     gpu.bundle += [kernels.any_pass("LogLoss", "float16"), kernels.fold("float32"), kernels.fold("float64")]
     seconds, descend = bench.Bench.seconds, st.descend
     monkeypatch.setattr(bench.Bench, "seconds", lambda self, function: seconds(self, function, 1))
-    monkeypatch.setattr(st, "descend", lambda X, y, **options: descend(X, y, **{**options, "n_steps": 2}))
+    made: list[str] = []
+
+    def briefly(X: Any, y: Any, **options: Any) -> st.Fit:
+        gpu.launches.clear()
+        fit = descend(X, y, **{**options, "n_steps": min(options["n_steps"], 2)})
+        made.extend(gpu.launches)
+        return fit
+
+    monkeypatch.setattr(st, "descend", briefly)
+    monkeypatch.setattr(bench, "FEW_ROWS", (50, 90))
+    monkeypatch.setattr(resident, "BLOCK_BYTES", 50 * 20 * 4)
     assert bench.main() == 0
     out = capsys.readouterr().out
     assert "Imaginary GPU" in out
@@ -59,4 +69,5 @@ def test_every_part_prints_its_table(
         assert all(line.count(" | ") == len(columns) - 1 for line in [table[0], *table[2:]]), title
     assert "| ten passes by three grids | 1 different result |" in out
     assert "nan" not in out
+    assert {"ONE_BLOCK", "FINISH", "QUADRATIC"} <= set(made)
     assert gpu.launches

@@ -252,7 +252,7 @@ def a_tenth_of_the_step(*step: Any) -> Any:
 
 def moments_without_bias(self: Any, *step: Any) -> Any:
     xp, point, _, size, prox = step
-    own_size = size / (xp.sqrt(self.square) + self.epsilon)
+    own_size = size / (xp.sqrt(self.square) + self.adam.epsilon)
     return prox(point - own_size * self.mean, own_size)
 
 

@@ -43,8 +43,8 @@ def choose_method(problem: Problem, batch_size: int | None, strategy: str = "aut
 
     Mini-batches that were asked for: sgd. An ℓ1 part: coordinate for "mse", unless its matrix would cost more than 100
     passes or `strategy` is "stream"; else nesterov, a proximal method. Otherwise newton where it is a matter of a
-    millisecond, else the cheaper of newton and lbfgs, by the seconds that their steps should take, with n
-    rows, d columns, k score columns, p parameters:
+    millisecond, else the cheaper of newton and lbfgs, by the seconds that their steps should take, with n rows, d
+    columns, k score columns, p parameters:
 
     * a pass reads all entries once; 2 k multiplications an entry;
     * lbfgs: 30 passes;
@@ -57,9 +57,7 @@ def choose_method(problem: Problem, batch_size: int | None, strategy: str = "aut
     if batch_size is not None:
         return StochasticGradientDescent(), "batch_size asks for mini-batches"
     if problem.penalty.l1 > 0:
-        if strategy != "stream" and _takes_statistics(problem):
-            return CoordinateDescent(), "an ℓ1 penalty on squared errors goes coordinate by coordinate"
-        return Nesterov(), "an ℓ1 penalty needs a proximal method"
+        return _for_an_l1_part(problem, strategy)
     if isinstance(problem, BlockedProblem):
         if problem.survey.moments is not None:
             return Newton(), "the second moments of all rows were taken in one pass"
@@ -70,6 +68,12 @@ def choose_method(problem: Problem, batch_size: int | None, strategy: str = "aut
         return Lbfgs(), f"{size}: too many parameters for a Hessian"
     method: Method = Newton() if newton <= max(lbfgs, MOMENT) else Lbfgs()
     return method, f"{size}: newton should take {_readable(newton)}, lbfgs {_readable(lbfgs)}"
+
+
+def _for_an_l1_part(problem: Problem, strategy: str) -> tuple[Method, str]:
+    if strategy != "stream" and _takes_statistics(problem):
+        return CoordinateDescent(), "an ℓ1 penalty on squared errors goes coordinate by coordinate"
+    return Nesterov(), "an ℓ1 penalty needs a proximal method"
 
 
 def _takes_statistics(problem: Problem) -> bool:

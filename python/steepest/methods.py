@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from steepest.updates import Update
 
 DEFAULT_BATCH = 256
-#: Adam divides by the size of the gradient, so curvature says nothing about its steps.
-ADAM_RATE = 0.1
 
 
 class Method(Protocol):
@@ -150,9 +148,13 @@ class Adam(_Described):
             _fitted_batch(self.batch_size, n_samples)
         return self
 
+    def biases(self, n_seen: int) -> tuple[float, float]:
+        """Return the share of gradients in each of the two means after `n_seen` of them."""
+        return 1 - self.beta1**n_seen, 1 - self.beta2**n_seen
+
     def update(self) -> Update:
         """Return the update with nothing to remember yet."""
-        return AdamUpdate(self.beta1, self.beta2, self.epsilon)
+        return AdamUpdate(self)
 
 
 @dataclass(frozen=True)

@@ -159,7 +159,7 @@ def set_up(
         seed=seed,
     )
     if blocks is None and backend == "auto" and engine.name != "cupy" and worth_a_gpu(problem, plan):
-        engine = gpu_backend() or engine
+        engine = gpu_backend(problem) or engine
     setup = Setup(engine, problem, validation, plan, np.empty(0), {}, reason, X, as_checkpoint(checkpoint))
     origin, state = _begin(setup, start)
     return replace(setup, start=origin, state=state)

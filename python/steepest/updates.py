@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from steepest.methods import Adam
+
     #: (parameters, size) → argmin_v ½ ‖v − parameters‖² / size + rough part; the size may differ between parameters.
     Prox = Callable[[Any, Any], Any]
 
@@ -130,21 +132,21 @@ class AcceleratedUpdate:
 class AdamUpdate:
     """Adam: running means of the gradient and of its square."""
 
-    def __init__(self, beta1: float, beta2: float, epsilon: float) -> None:
-        self.betas, self.epsilon = (beta1, beta2), epsilon
+    def __init__(self, adam: Adam) -> None:
+        self.adam = adam
         self.n_seen = 0
         self.mean: Any = 0.0
         self.square: Any = 0.0
 
     def see(self, xp: Any, gradient: Any) -> None:  # noqa: ARG002
-        beta1, beta2 = self.betas
+        beta1, beta2 = self.adam.beta1, self.adam.beta2
         self.n_seen += 1
         self.mean = beta1 * self.mean + (1 - beta1) * gradient
         self.square = beta2 * self.square + (1 - beta2) * (gradient * gradient)
 
     def target(self, xp: Any, point: Any, gradient: Any, size: float, prox: Prox) -> Any:  # noqa: ARG002
-        square_bias, mean_bias = (1 - beta**self.n_seen for beta in reversed(self.betas))
-        own_size = size / (xp.sqrt(self.square / square_bias) + self.epsilon)
+        mean_bias, square_bias = self.adam.biases(self.n_seen)
+        own_size = size / (xp.sqrt(self.square / square_bias) + self.adam.epsilon)
         return prox(point - own_size * (self.mean / mean_bias), own_size)
 
     def rest(self, xp: Any, point: Any) -> bool:  # noqa: ARG002

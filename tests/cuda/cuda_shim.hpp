@@ -221,7 +221,13 @@ inline float __uint_as_float(unsigned bits) {
     return value;
 }
 using std::exp;
+using std::fabs;
+using std::fma;
+using std::fmax;
+using std::fmin;
+using std::isfinite;
 using std::log1p;
+using std::sqrt;
 
 #define SHARED_MEMORY(type, name) type* name = reinterpret_cast<type*>(shim::machine.shared.get())
 #define EXPORT(name)                                                                                                   \

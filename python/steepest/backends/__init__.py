@@ -89,12 +89,13 @@ def get_backend(name: str) -> Backend:
     return RustBackend()
 
 
-def gpu_backend() -> Backend | None:
-    """Return the backend on a GPU if there is one."""
+def gpu_backend(problem: Problem) -> Backend | None:
+    """Return the backend on a GPU if there is one and X fits its memory."""
     try:
-        return get_backend("cupy")
+        backend: Any = get_backend("cupy")
     except BackendUnavailableError:
         return None
+    return backend if backend.holds(problem) else None
 
 
 def nearest(name: str, X: Any) -> str:

@@ -77,8 +77,20 @@ class ArrayBackend:
                 # Other data has other variables: what was remembered in the old ones would mislead.
                 point, state = to_host(objective.to_scaled(objective.xp.asarray(start))), {}
             with closing(objective):
-                solution = descend(objective, held_out, plan, point, state, callback, self.most_ahead)
+                solution = self._descend(objective, held_out, plan, point, state, callback)
             return replace(solution, condition=objective.condition)
+
+    def _descend(  # noqa: PLR0917
+        self,
+        objective: ArrayObjective,
+        validation: ArrayObjective | None,
+        plan: Plan,
+        start: NDArray[np.float64],
+        state: State,
+        callback: Callback | None,
+    ) -> Solution:
+        """Descend from a point in the objective's own variables."""
+        return descend(objective, validation, plan, start, state, callback, self.most_ahead)
 
     def _objective(self, problem: Problem, strategy: str = "stream") -> ArrayObjective:
         objective = self._moments(problem) if strategy == "gram" else self._rows(problem)

@@ -10,9 +10,11 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from steepest.backends import resident
 from steepest.backends.array import ArrayBackend
 from steepest.backends.device import DeviceLeastSquares, DeviceObjective, transposed
 from steepest.backends.kernels import CsrMatrix
+from steepest.backends.streamed import HostMatrix
 from steepest.design import Csr
 from steepest.errors import BackendUnavailableError, InputError, SteepestError
 from steepest.tables import is_on_gpu
@@ -31,6 +33,8 @@ NOT_INSTALLED = (
 )
 #: Bytes that go to the GPU at a time, through memory that the GPU reads by itself.
 PINNED_BYTES = 1 << 26
+#: Of the free memory that a matrix may take: with a larger one, rows are brought at every pass.
+MOST_SHARE = 0.8
 #: By the library that an array of the caller is from, the module that takes one of CuPy's without a copy.
 TAKERS = {"torch": "torch", "jax": "jax.numpy", "jaxlib": "jax.numpy"}
 
@@ -91,7 +95,8 @@ class CupyBackend(ArrayBackend):
     ) -> tuple[float, NDArray[np.float64]]:
         """Return F and the flat gradient of its smooth part."""
         with self._cures(problem):
-            return super().value_and_gradient(problem, parameters, n_threads)
+            found = resident.evaluated(self.xp, self._rows(problem), parameters)
+            return super().value_and_gradient(problem, parameters, n_threads) if found is None else found
 
     def curvature(self, problem: Problem, n_threads: int) -> float:
         """Return L with 0 ≼ ∇²F ≼ L·I, at zero parameters if the loss has no bound."""
@@ -115,6 +120,21 @@ class CupyBackend(ArrayBackend):
             )
         with self._cures(problem):
             return super().minimise(problem, validation, plan, start, state, callback)
+
+    def _descend(  # noqa: PLR0917
+        self,
+        objective: ArrayObjective,
+        validation: ArrayObjective | None,
+        plan: Plan,
+        start: NDArray[np.float64],
+        state: State,
+        callback: Callback | None,
+    ) -> Solution:
+        if validation is None and callback is None:
+            stays = resident.begun(self.xp, objective, plan, start, state)
+            if stays is not None:
+                return resident.descend(*stays)
+        return super()._descend(objective, validation, plan, start, state, callback)
 
     def adopt(self, **arrays: Any) -> dict[str, Any]:
         """Return X on the GPU as an array of CuPy, in place, and what rows have beside it in main memory for checks.
@@ -174,9 +194,20 @@ class CupyBackend(ArrayBackend):
                 self.designs[problem] = self._place_sparse(design)
             elif isinstance(design, self.xp.ndarray):
                 return design
-            else:
+            elif self._holds(design):
                 self.designs[problem] = self._sent(design)
+            else:
+                self.designs[problem] = HostMatrix(self.xp, design)
         return self.designs[problem]
+
+    def holds(self, problem: Problem) -> bool:
+        """Return whether X can be brought to the GPU as a whole."""
+        return problem in self.designs or isinstance(problem.design, Csr) or self._holds(problem.design)
+
+    def _holds(self, design: Any) -> bool:
+        free, _ = self.xp.cuda.runtime.memGetInfo()
+        kept = self.xp.get_default_memory_pool().free_bytes()
+        return bool(design.nbytes <= MOST_SHARE * (free + kept))
 
     def _place_sparse(self, design: Csr) -> CsrMatrix:
         canonical = design.to_scipy().copy()

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steepest.backends.kernels import FORMULAS, CsrMatrix, FusedPass
+from steepest.backends.kernels import FORMULAS, CsrMatrix
 from steepest.backends.least_squares import LeastSquares
 from steepest.backends.objective import ArrayObjective
 from steepest.backends.spectrum import largest_eigenvalue
+from steepest.backends.streamed import HostMatrix, fused_pass
 from steepest.design import HALVES, Csr
 from steepest.losses import Mse
 from steepest.validation import to_host
@@ -34,10 +35,10 @@ class DeviceObjective(ArrayObjective):
     def __init__(self, problem: Problem, xp: Any, place: Callable[[Problem], Any], multiprocessors: int) -> None:
         self.place, self.multiprocessors = place, multiprocessors
         super().__init__(problem, xp)
-        self.fused = None
+        self.fused: Any = None
         if self.loss.width == 1 and self.loss.kernel in FORMULAS and not isinstance(self.design, CsrMatrix):
             rows = self.targets, self.weights, self.offset
-            self.fused = FusedPass(xp, self.loss, self.design, rows, multiprocessors)
+            self.fused = fused_pass(xp, self.loss, self.design, rows, multiprocessors)
 
     def _placed(self, problem: Problem) -> Any:
         return self.place(problem)
@@ -59,7 +60,7 @@ class DeviceObjective(ArrayObjective):
         # The slope of a squared error of zero is twice the score: the same pass gives products with the moment.
         xp, d = self.xp, self.n_features
         rows = xp.zeros(self.n_samples, dtype=self.dtype), weights, None
-        squares = FusedPass(xp, Mse(), self.design, rows, self.multiprocessors)
+        squares = fused_pass(xp, Mse(), self.design, rows, self.multiprocessors)
 
         def product(v: Any) -> Any:
             sums = squares(self._with_intercept(self.to_original(v, 1))) / (2 * self.total_weight)
@@ -80,6 +81,8 @@ class DeviceObjective(ArrayObjective):
             yield rows, self.xp.astype(part, self.dtype, copy=False)
 
     def _rows(self, array: Any, rows: Any) -> Any:
+        if isinstance(array, HostMatrix) and not isinstance(rows, slice):
+            return array.take(rows)
         part = super()._rows(array, rows)
         # What is stored in half is computed in single precision; the fused pass does it by itself.
         halved = array is self.design and str(part.dtype) in HALVES

@@ -1,4 +1,4 @@
-"""The CUDA kernels of ``cuda/steepest.cu``: which one fits, compiled when it is first wanted, launched where X is."""
+"""The CUDA kernels of the folder ``cuda``: which one fits, compiled when it is first wanted, launched where X is."""
 
 from __future__ import annotations
 
@@ -23,6 +23,12 @@ FORMULAS = {
     "poisson": "Poisson",
     "squared_hinge": "SquaredHinge",
 }
+#: Of a method, the name of its rule in the source.
+RULES = {"gd": "GradientDescent", "momentum": "Momentum", "nesterov": "Nesterov", "adam": "Adam"}
+#: Kernels of the first file of the source.
+PASSES = ("ROW_PASS", "ANY_PASS", "FOLD", "CSR_PRODUCT")
+#: Files of the source, in their order.
+SOURCES = ("steepest.cu", "descent.cu")
 #: Of a type of the entries of X, its name in the source.
 STORAGES = {"float32": "float", "float64": "double", "float16": "float16", "bfloat16": "bfloat16"}
 VECTOR_BYTES, WARP = 16, 32
@@ -30,7 +36,9 @@ VECTOR_BYTES, WARP = 16, 32
 #: registers for several blocks a multiprocessor.
 ROW_WORDS = 32
 CHUNK_ROWS, FOLD_PARTS = 512, 256
-ROW_THREADS, ANY_THREADS, FOLD_THREADS = 128, 256, 256
+ROW_THREADS, ANY_THREADS, FOLD_THREADS, BLOCK_THREADS = 128, 256, 256, 512
+#: Rows that `FINISH` adds by itself: with more, a fold by many blocks comes before it.
+FINISH_PARTS = 32
 #: Entries of shared memory of `ANY_PASS`: the slopes of a batch of rows, and two sums a warp.
 ANY_SHARED = 32 + 2 * 8
 #: Blocks a multiprocessor: more than fit at a time, so that none waits for the last.
@@ -83,16 +91,37 @@ def csr_product(storage: str, index: str, out: str, name: str = "kernel") -> str
     return f"CSR_PRODUCT({name}, {STORAGES[storage]}, {indices}, {STORAGES[out]})"
 
 
+def finish(method: str, part: str, storage: str, name: str = "kernel") -> str:
+    """Return the line that makes the kernel that judges a point, from sums by chunks, and makes the next one."""
+    return f"FINISH({name}, {RULES[method]}, {STORAGES[part]}, {STORAGES[storage]})"
+
+
+def one_block(formula: str, method: str, storage: str, name: str = "kernel") -> str:
+    """Return the line that makes the kernel of many steps by one block."""
+    return f"ONE_BLOCK({name}, {formula}, {RULES[method]}, {STORAGES[storage]})"
+
+
+def quadratic(method: str, name: str = "kernel") -> str:
+    """Return the line that makes the kernel of many steps from second moments."""
+    return f"QUADRATIC({name}, {RULES[method]})"
+
+
 @cache
 def source() -> str:
     """Return the CUDA source, to which the lines of the kernels that are wanted are appended."""
-    return (files("steepest") / "cuda" / "steepest.cu").read_text(encoding="utf-8")
+    folder = files("steepest") / "cuda"
+    return "".join((folder / name).read_text(encoding="utf-8") for name in SOURCES)
 
 
 @cache
 def compiled(xp: Any, line: str) -> Any:
     """Return the kernel that a line makes. CuPy compiles it at the first launch and keeps it, on disk too."""
-    return xp.RawModule(code=f"{source()}\n{line}\n", options=("--std=c++17",)).get_function("kernel")
+    return xp.RawModule(code=f"{source()}\n{line}\n", options=options_of(line)).get_function("kernel")
+
+
+def options_of(line: str) -> tuple[str, ...]:
+    """Return how a kernel is compiled: those of passes with contractions wherever there can be one."""
+    return ("--std=c++17",) if line.startswith(PASSES) else ("--std=c++17", "--fmad=false")
 
 
 def pointer(array: Any) -> Any:
@@ -103,18 +132,27 @@ def pointer(array: Any) -> Any:
 def add_up(xp: Any, partials: Any) -> Any:
     """Return the sums of the columns, float64, in an order that depends on the number of rows alone."""
     while True:
-        n_parts, width = partials.shape
-        segments = -(-n_parts // FOLD_PARTS)
-        sums = xp.empty((segments, width), dtype=xp.float64)
-        compiled(xp, fold(str(partials.dtype)))(
-            (segments * -(-width // WARP),),
-            (FOLD_THREADS,),
-            (partials, np.int64(n_parts), np.int32(width), sums),
-            shared_mem=FOLD_THREADS * 8,
-        )
-        if segments == 1:
+        sums = xp.empty((segments_of(len(partials)), partials.shape[1]), dtype=xp.float64)
+        add_segments(xp, partials, sums)
+        if len(sums) == 1:
             return sums[0, :]
         partials = sums
+
+
+def segments_of(n_parts: int) -> int:
+    """Return how many rows of sums a fold makes."""
+    return -(-n_parts // FOLD_PARTS)
+
+
+def add_segments(xp: Any, partials: Any, sums: Any, halted: Any = None) -> None:
+    """Write the sums of segments of rows to `sums`, unless `halted`."""
+    n_parts, width = partials.shape
+    compiled(xp, fold(str(partials.dtype)))(
+        (len(sums) * -(-width // WARP),),
+        (FOLD_THREADS,),
+        (partials, np.int64(n_parts), np.int32(width), sums, pointer(halted)),
+        shared_mem=FOLD_THREADS * 8,
+    )
 
 
 class FusedPass:
@@ -123,11 +161,23 @@ class FusedPass:
     Everything else a row has is in the type of computation: float32, or float64 for float64 entries.
     """
 
-    def __init__(self, xp: Any, loss: Loss, X: Any, rows: tuple[Any, Any, Any], multiprocessors: int) -> None:
+    is_recordable = True
+    """Whether launches are all that a pass is."""
+
+    def __init__(  # noqa: PLR0917
+        self,
+        xp: Any,
+        loss: Loss,
+        X: Any,
+        rows: tuple[Any, Any, Any],
+        multiprocessors: int,
+        partials: Any = None,
+    ) -> None:
         self.xp, self.X, self.rows = xp, X, rows
         self.n, self.d = X.shape
         self.dtype = xp.float64 if X.dtype == np.float64 else xp.float32
         storage, formula = str(X.dtype), FORMULAS[loss.kernel]
+        self.formula = formula
         number = np.dtype(self.dtype)
         highest = HIGHEST_EXPONENT[number.name] if loss.kernel == "poisson" else loss.parameter
         self.parameter = number.type(highest)
@@ -143,13 +193,18 @@ class FusedPass:
             self.line, self.block = any_pass(formula, storage), (ANY_THREADS,)
             self.strides = tuple(np.int64(stride // X.dtype.itemsize) for stride in X.strides)
             self.shared = ANY_SHARED * number.itemsize
-        self.partials = xp.empty((self.chunks, self.d + 2), dtype=self.dtype)
+        self.partials = xp.empty((self.chunks, self.d + 2), dtype=self.dtype) if partials is None else partials
 
     def __call__(self, parameters: Any, scores: Any = None) -> Any:
         """Return Σ slopes x, Σ slopes and Σ losses, (d + 2,) float64, at coefficients and intercept, (d + 1,).
 
         Scores, without the offset, go to `scores` if it is given.
         """
+        self.launch(self.xp.astype(parameters, self.dtype), scores)
+        return add_up(self.xp, self.partials)
+
+    def launch(self, parameters: Any, scores: Any = None, halted: Any = None) -> None:
+        """Write the sums of chunks to `partials`, at parameters in the type of computation, unless `halted`."""
         targets, weights, offset = (pointer(part) for part in self.rows)
         compiled(self.xp, self.line)(
             self.grid,
@@ -161,15 +216,15 @@ class FusedPass:
                 weights,
                 offset,
                 self.parameter,
-                self.xp.astype(parameters, self.dtype),
+                parameters,
                 np.int64(self.n),
                 np.int32(self.d),
                 pointer(scores),
                 self.partials,
+                pointer(halted),
             ),
             shared_mem=self.shared,
         )
-        return add_up(self.xp, self.partials)
 
 
 class CsrMatrix:

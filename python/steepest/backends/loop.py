@@ -16,7 +16,7 @@ import numpy as np
 
 from steepest.backends.coordinate import CoordinateSteps
 from steepest.backends.line_search import LbfgsSteps, NewtonSteps, evaluate
-from steepest.methods import ADAM_RATE, Adam, CoordinateDescent, Lbfgs, Newton, StochasticGradientDescent
+from steepest.methods import Adam, CoordinateDescent, Lbfgs, Newton, StochasticGradientDescent
 from steepest.problem import Callback, Plan, Solution, StepInfo
 from steepest.step_sizes import SCHEDULES, Auto, InverseScaling, Point, Trial
 from steepest.validation import to_host
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from steepest.problem import State
 
 MOST_HALVINGS = 100
+#: Adam divides by the size of the gradient, so curvature says nothing about its steps.
+ADAM_RATE = 0.1
 #: Epochs after which the step size of "auto" for mini-batches begins to fall.
 STEADY_EPOCHS = 10
 #: Seconds that several steps may take before anybody looks: Ctrl-C is answered only then.
@@ -283,6 +285,14 @@ class Judge:
         return info, status or _limit(self.plan, info)
 
 
+def reference(objective: ArrayObjective, plan: Plan, start: NDArray[np.float64]) -> float | None:
+    """Return the optimality at zero parameters, if it is asked for and not that of the start."""
+    if plan.tol == 0 or not start.any():
+        return None
+    zero = evaluate(objective, objective.xp.zeros(len(start), dtype=objective.xp.float64))
+    return float(objective.optimality(zero.parameters, zero.gradient))
+
+
 def descend(  # noqa: PLR0917
     objective: ArrayObjective,
     validation: ArrayObjective | None,
@@ -297,13 +307,10 @@ def descend(  # noqa: PLR0917
     Up to `most_ahead` points are computed before a number of the first is read, unless such numbers decide on a step
     or a callback or the clock is to be asked before it.
     """
-    xp, judge = objective.xp, Judge(plan, None)
+    xp, judge = objective.xp, Judge(plan, reference(objective, plan, start))
     way = Way(objective, validation, plan)
     way.steps.load({name: xp.asarray(values) for name, values in state.items()}, objective)
     objective.keeps_lines = isinstance(way.steps, LineSearch)
-    if plan.tol > 0 and start.any():
-        zero = evaluate(objective, xp.zeros(len(start), dtype=xp.float64))
-        judge.reference = float(objective.optimality(zero.parameters, zero.gradient))
     if callback is not None or plan.max_seconds is not None or not way.steps.is_blind:
         most_ahead = 1
     here = evaluate(objective, xp.asarray(start))

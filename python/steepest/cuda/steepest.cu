@@ -3,6 +3,7 @@
 // Rows go in chunks of 512, whatever the grid: a block sums a chunk in the type of computation and writes one row of
 // `partials`, which `fold` adds in float64, in the order of the rows. No atomics: the same bits on every GPU and grid.
 // Needs no headers. Appended to it are the kernels that are wanted: ROW_PASS(…), ANY_PASS(…), FOLD(…), CSR_PRODUCT(…).
+// Kernels of a descent do nothing once it has `halted`; elsewhere that is null.
 
 #ifdef STEEPEST_ON_CPU
 #include "cuda_shim.hpp"
@@ -15,7 +16,7 @@
 
 typedef long long int64;
 
-enum { WARP = 32, CHUNK_ROWS = 512, ROW_WARPS = 4, ANY_WARPS = 8, BATCH_ROWS = 32, FOLD_PARTS = 256, FOLD_ROWS = 8 };
+enum { WARP = 32, CHUNK_ROWS = 512, ROW_WARPS = 4, ANY_WARPS = 8, BATCH_ROWS = 32, FOLD_PARTS = 256, FOLD_ROWS = 8, BLOCK_WARPS = 16 };
 // Blocks that fit a multiprocessor at a time: what bounds their registers.
 enum { ROW_BLOCKS = 3, OTHER_BLOCKS = 2 };
 #define EVERY_LANE 0xffffffffu
@@ -265,6 +266,14 @@ __device__ __forceinline__ void any_pass(
 
 // ---- the sums of columns over segments of FOLD_PARTS rows, in float64 and in order; twice gives those of 65,536 chunks
 
+// The sum of every FOLD_ROWS-th entry of a column.
+template <class A>
+__device__ __forceinline__ double strided_sum(const A* parts, int64 begin, int64 end, int width, int column) {
+    double sum = 0;
+    for (int64 p = begin; p < end; p += FOLD_ROWS) sum += parts[p * width + column];
+    return sum;
+}
+
 template <class A>
 __device__ __forceinline__ void fold(const A* __restrict__ parts, int64 n_parts, int width, double* __restrict__ sums) {
     SHARED_MEMORY(double, shared);
@@ -272,9 +281,7 @@ __device__ __forceinline__ void fold(const A* __restrict__ parts, int64 n_parts,
     const int column = blockIdx.x % tiles * WARP + lane;
     const int64 segment = blockIdx.x / tiles, begin = segment * FOLD_PARTS;
     const int64 end = begin + FOLD_PARTS < n_parts ? begin + FOLD_PARTS : n_parts;
-    double sum = 0;
-    if (column < width)
-        for (int64 p = begin + part; p < end; p += FOLD_ROWS) sum += parts[p * width + column];
+    double sum = column < width ? strided_sum(parts, begin + part, end, width, column) : 0;
     shared[threadIdx.x] = sum;
     __syncthreads();
     if (part == 0 && column < width) {
@@ -308,8 +315,9 @@ __device__ __forceinline__ void csr_product(
     extern "C" __global__ void __launch_bounds__(ROW_WARPS * WARP, ROW_BLOCKS) name(                                   \
         const storage* x, const NUMBER(storage)* targets, const NUMBER(storage)* weights,                              \
         const NUMBER(storage)* offset, NUMBER(storage) parameter, const NUMBER(storage)* parameters, int64 n, int d,   \
-        NUMBER(storage)* scores, NUMBER(storage)* partials                                                             \
+        NUMBER(storage)* scores, NUMBER(storage)* partials, const int64* halted                                        \
     ) {                                                                                                                \
+        if (halted && *halted) return;                                                                                 \
         const Rows<NUMBER(storage)> rows = {targets, weights, offset, parameter, scores};                              \
         row_pass<loss, storage, lanes, vectors, at_once, NUMBER(storage)>(x, rows, parameters, n, d, partials);        \
     }                                                                                                                  \
@@ -318,16 +326,19 @@ __device__ __forceinline__ void csr_product(
     extern "C" __global__ void __launch_bounds__(ANY_WARPS * WARP, OTHER_BLOCKS) name(                                 \
         const storage* x, int64 row_stride, int64 column_stride, const NUMBER(storage)* targets,                       \
         const NUMBER(storage)* weights, const NUMBER(storage)* offset, NUMBER(storage) parameter,                      \
-        const NUMBER(storage)* parameters, int64 n, int d, NUMBER(storage)* scores, NUMBER(storage)* partials          \
+        const NUMBER(storage)* parameters, int64 n, int d, NUMBER(storage)* scores, NUMBER(storage)* partials,         \
+        const int64* halted                                                                                            \
     ) {                                                                                                                \
+        if (halted && *halted) return;                                                                                 \
         const Rows<NUMBER(storage)> rows = {targets, weights, offset, parameter, scores};                              \
         any_pass<loss, storage, NUMBER(storage)>(x, row_stride, column_stride, rows, parameters, n, d, partials);      \
     }                                                                                                                  \
     EXPORT(name)
 #define FOLD(name, number)                                                                                             \
     extern "C" __global__ void __launch_bounds__(FOLD_ROWS * WARP, OTHER_BLOCKS) name(                                 \
-        const number* parts, int64 n_parts, int width, double* sums                                                    \
+        const number* parts, int64 n_parts, int width, double* sums, const int64* halted                               \
     ) {                                                                                                                \
+        if (halted && *halted) return;                                                                                 \
         fold<number>(parts, n_parts, width, sums);                                                                     \
     }                                                                                                                  \
     EXPORT(name)

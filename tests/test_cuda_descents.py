@@ -1,0 +1,304 @@
+"""Descents that stay on the GPU: the steps of the portable loop, ended where they should, looked at seldom."""
+
+from __future__ import annotations
+
+import itertools
+import time
+import warnings
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import steepest as st
+from cuda_cases import usual_kernels
+from cuda_descents import FEW_WAYS, WAYS, Way, bits, check_descent, compare, on_gpu, plan_of, reference
+from fake_gpu import Array, FakeCupy, HostReadError, Reads, Stream, needs_compiler
+from steepest.backends import get_backend, kernels, loop, resident
+from steepest.backends.kernels import FORMULAS, RULES
+from steepest.errors import DivergenceError
+from steepest.problem import Plan
+from steepest.step_sizes import Constant
+from strategies import example
+
+pytestmark = needs_compiler
+MAKERS = ("grid", "block", "moments")
+
+
+@pytest.fixture(autouse=True)
+def _no_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many steps are made before a look must not depend on how busy this machine is."""
+    monkeypatch.setattr(loop, "MOST_SECONDS_AHEAD", np.inf)
+
+
+@pytest.fixture
+def _few_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the order of threads is not the question: a CPU runs one after the other."""
+    monkeypatch.setattr(resident, "BLOCK_THREADS", 64)
+    monkeypatch.setattr(resident, "FOLD_THREADS", 64)
+
+
+@pytest.fixture(scope="module")
+def fake(shim_folder: Path) -> FakeCupy:
+    fake = FakeCupy(shim_folder)
+    fake.bundle = usual_kernels()
+    return fake
+
+
+@pytest.mark.parametrize(
+    "way", WAYS, ids=lambda way: f"{way.maker}-{way.method}-{way.kind}-{way.dtype}-{way.n}x{way.d}"
+)
+def test_descent_is_the_portable_one_in_any_order_of_threads(fake: FakeCupy, way: Way) -> None:
+    check_descent(fake, way)
+
+
+def test_ways_are_of_every_method_loss_and_maker() -> None:
+    assert {(way.maker, way.method) for way in WAYS} >= set(itertools.product(MAKERS, RULES))
+    assert {way.kind for way in WAYS if way.maker == "block"} == {"mse", "binary", "huber", "poisson", "squared_hinge"}
+    assert len({way.kind for way in WAYS}) == len(FORMULAS)
+    # Where numbers grow, a mistake would drown in what rounding may do to them.
+    for way in (*WAYS, *itertools.chain(*FEW_WAYS.values())):
+        expected = reference(way, plan_of(way))
+        assert expected.loss < 1.1 * expected.history["loss"][0], way
+    assert {way.dtype for way in WAYS if way.maker != "moments"} == {"float32", "float64"}
+
+
+@pytest.mark.usefixtures("_few_threads")
+@pytest.mark.parametrize("maker", MAKERS)
+@pytest.mark.parametrize("method", ["momentum", "nesterov", "adam"])
+def test_looking_seldom_changes_nothing(
+    fake: FakeCupy, maker: str, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not a bit of the parameters, the history, and what is remembered, wherever and however the descent ends."""
+    way = Way(maker, method, n=40, d=2, penalised=True)
+    plan = plan_of(way, 40)
+    full = reference(way, plan).history
+    norms = full["gradient_norm"]
+    endings = [
+        plan,
+        replace(plan, n_steps=0),
+        replace(plan, n_steps=32),
+        replace(plan, target_loss=float(full["loss"][20] + full["loss"][21]) / 2),
+        replace(plan, tol=float(norms[:30].min() * 1.01 / norms[0])),
+        replace(plan, step_size=Constant(1e9)),
+    ]
+    for ending in endings:
+        found = []
+        for graph_steps, growth, first in ((32, 8, 1), (3, 2, 5), (1000, 1, 7)):
+            monkeypatch.setattr(resident, "GRAPH_STEPS", graph_steps)
+            monkeypatch.setattr(resident, "GROWTH", growth)
+            for kind in (resident.ByGrid, resident.ByBlock, resident.ByMoments):
+                monkeypatch.setattr(kind, "most_at_first", first)
+            found.append(on_gpu(fake, way, ending))
+        assert len(set(map(bits, found))) == 1, ending
+        if found[0].status == "diverged":
+            # How far beyond all numbers is rounding's choice; where they end is not.
+            assert not np.isfinite([found[0].loss, found[0].gradient_norm]).all()
+            assert np.isfinite(found[0].history["loss"]).all()
+        else:
+            compare(way, found[0], reference(way, ending))
+    assert {end.status for end in found} == {"diverged"} or method == "adam"
+
+
+@pytest.mark.usefixtures("_few_threads")
+@pytest.mark.parametrize("maker", MAKERS)
+@pytest.mark.parametrize("method", RULES)
+def test_going_on_is_having_gone_on(fake: FakeCupy, maker: str, method: str) -> None:
+    """Bit for bit: the schedule and the memory are those of the step where it stopped."""
+    way = Way(maker, method, n=40, d=2, penalised=True)
+    plan = plan_of(way, 20)
+    whole, half = (on_gpu(fake, way, replace(plan, n_steps=n)) for n in (20, 9))
+    rest = on_gpu(fake, way, replace(plan, n_steps=11), half.state)
+    assert rest.parameters.tobytes() == whole.parameters.tobytes()
+    assert rest.loss == whole.loss
+    for name, values in whole.history.items():
+        if name not in {"seconds", "step"}:
+            assert np.append(half.history[name], rest.history[name]).tobytes() == values.tobytes(), name
+    assert {name: part.tobytes() for name, part in rest.state.items()} == {
+        name: part.tobytes() for name, part in whole.state.items()
+    }
+
+
+def descend(n: int, n_steps: int, d: int = 3, **options: Any) -> st.Fit:
+    sample = example("binary", n=n, d=d)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", st.ConvergenceWarning)
+        return st.descend(sample.X, sample.y, loss="log_loss", n_steps=n_steps, backend="cupy", **options)
+
+
+def test_launches_of_a_step(gpu: FakeCupy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two, three beyond 16,384 rows; by one block, or from moments, none of its own."""
+    options: dict[str, Any] = {"learning_rate": 0.01, "tol": 0.0}
+    descend(50, 31, **options)
+    assert gpu.launches == ["ONE_BLOCK"]
+    monkeypatch.setattr(resident, "BLOCK_BYTES", 0)
+    for n, expected in ((50, {"ANY_PASS": 1, "FINISH": 1}), (512 * 33, {"ANY_PASS": 1, "FOLD": 1, "FINISH": 1})):
+        gpu.launches.clear()
+        # One step and the point that it leads to, after the setting out.
+        descend(n, 1, **options)
+        assert Counter(gpu.launches[1:]) == {name: 2 * count for name, count in expected.items()}
+        assert gpu.launches[0] == "FINISH"
+    gpu.launches.clear()
+    sample = example("mse", n=60)
+    st.descend(sample.X, sample.y, n_steps=31, learning_rate=0.01, strategy="gram", backend="cupy")
+    assert gpu.launches == ["QUADRATIC"]
+
+
+@pytest.mark.usefixtures("_few_threads")
+@pytest.mark.parametrize("limit", [0, resident.BLOCK_BYTES])
+@pytest.mark.parametrize("method", ["gd", "nesterov"])
+def test_making_steps_reads_and_allocates_nothing(
+    gpu: FakeCupy, method: str, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A descent within a trap for reads is the same; a look is one read, whatever the number of steps."""
+    monkeypatch.setattr(resident, "BLOCK_BYTES", limit)
+    options: dict[str, Any] = {"method": method, "learning_rate": 0.01, "tol": 1e-9}
+    free = descend(30, 70, d=2, **options)
+    makes, counts = 0, []
+    for kind in (resident.ByGrid, resident.ByBlock):
+        make = kind.make
+
+        def trapped(self: Any, count: int, make: Any = make) -> None:
+            nonlocal makes
+            makes += 1
+            Reads.trapped, largest = True, gpu.largest
+            gpu.largest = 0
+            try:
+                make(self, count)
+            finally:
+                assert gpu.largest == 0, "memory was asked for"
+                Reads.trapped, gpu.largest = False, largest
+
+        monkeypatch.setattr(kind, "make", trapped)
+    for n_steps in (70, 300):
+        Reads.count = makes = 0
+        kept = descend(30, n_steps, d=2, **options)
+        counts.append(Reads.count - makes)
+        assert makes <= 5
+        assert n_steps == 300 or kept.parameters.tobytes() == free.parameters.tobytes()
+    # What is read beside looks is read once a descent.
+    assert counts[0] == counts[1]
+
+
+def test_what_a_graph_cannot_hold_is_refused(fake: FakeCupy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The imaginary GPU refuses what a real one would: the tests of graphs would see it."""
+    array = fake.zeros(3)
+    with Stream() as stream:
+        stream.begin_capture()
+        for forbidden in (lambda: fake.empty(3, np.float64), lambda: fake.sum(array), array.get):
+            with pytest.raises(AssertionError, match="while launches are recorded"):
+                forbidden()
+        partials, sums = fake_arrays(300)
+        kernels.add_segments(fake, partials, sums)
+        graph = stream.end_capture()
+    assert np.isnan(sums.values).all()
+    graph.launch()
+    assert sums.values.tolist() == [[256.0], [44.0]]
+    del partials
+    with pytest.raises(AssertionError, match="was given up"):
+        graph.launch()
+    monkeypatch.setattr(Reads, "trapped", True)
+    with pytest.raises(HostReadError):
+        array.get()
+
+
+def fake_arrays(n_parts: int) -> tuple[Array, Array]:
+    return Array(np.ones((n_parts, 1))), Array(np.full((2, 1), np.nan))
+
+
+@pytest.mark.parametrize("step_seconds", [1e-6, 3e-4, 4e-3, 0.5])
+def test_looks_are_soon(step_seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No look is later than 0.1 s after the last, but for a step that takes longer; nor sooner than it must be."""
+    clock, waits, made, most = 0.0, [], 0, 2 / step_seconds
+    monkeypatch.setattr(loop, "MOST_SECONDS_AHEAD", 0.1)
+    monkeypatch.setattr(time, "perf_counter", lambda: clock)
+
+    class Maker:
+        most_at_first = 1
+
+        def make(self, count: int) -> None:
+            nonlocal clock, made
+            clock += 2e-4 + count * step_seconds
+            waits.append(2e-4 + count * step_seconds)
+            made += count
+
+    def look(count: int) -> tuple[int, int, Any]:
+        ended = made >= most
+        return made - ended, ended, np.zeros((count, 2))
+
+    plan = SimpleNamespace(n_steps=10**9)
+    here: Any = SimpleNamespace(plan=plan, begin=lambda _, count: np.zeros(count), look=look)
+    monkeypatch.setattr(resident, "_solution", lambda *_: None)
+    resident.descend(here, Maker())
+    assert max(waits) <= max(0.1, step_seconds) + 3e-4
+    assert len(waits) < 8 + made * step_seconds / 0.01
+
+
+def test_ctrl_c_is_answered_at_the_next_look(gpu: FakeCupy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resident.Resident, "look", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    began = time.perf_counter()
+    with pytest.raises(KeyboardInterrupt):
+        descend(50, 10**6, learning_rate=0.01)
+    assert time.perf_counter() - began < 5
+    assert gpu.launches == ["ONE_BLOCK"]
+
+
+def test_what_waits_for_numbers_does_not_stay(gpu: FakeCupy) -> None:
+    """Callbacks, clocks, validation, searches and mini-batches are the loop's; so are sparse rows and softmax."""
+    sample = example("binary", n=60)
+    asked: list[Any] = [
+        {"callback": lambda _: None},
+        {"max_seconds": 100.0},
+        {"eval_set": (sample.X, sample.y)},
+        {"learning_rate": "auto"},
+        {"method": "sgd"},
+        {"method": "lbfgs", "learning_rate": "auto"},
+    ]
+    for options in asked:
+        descend(60, 3, **{"learning_rate": 0.01, **options})
+    assert not {"ONE_BLOCK", "FINISH", "QUADRATIC"} & set(gpu.launches)
+
+
+def test_a_method_without_a_rule_is_the_loop_s(gpu: FakeCupy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resident, "RULES", {})
+    descend(60, 3, learning_rate=0.01)
+    assert set(gpu.launches) == {"ANY_PASS", "FOLD"}
+
+
+def test_divergence_is_named(gpu: FakeCupy) -> None:
+    with pytest.raises(DivergenceError, match="step"):
+        st.descend(np.eye(4), np.arange(4.0), n_steps=5000, learning_rate=1e9, strategy="stream", backend="cupy")
+    assert gpu.launches
+
+
+def test_a_look_is_the_number_of_the_descent(gpu: FakeCupy) -> None:
+    """`loss_and_gradient` and the history are of one kernel, with every storage and order of X."""
+    sample = example("binary", n=300)
+    for X in (sample.X, np.asfortranarray(sample.X), sample.X.astype(np.float16)):
+        given: Any
+        given, y = Array(X), Array(sample.y.astype(np.float32 if X.dtype == np.float16 else np.float64))
+        fit = st.descend(given, y, loss="log_loss", n_steps=2, learning_rate=0.1, alpha=0.3)
+        value, gradient, _ = st.loss_and_gradient(given, y, np.zeros(3), loss="log_loss", alpha=0.3)
+        assert value == fit.history.loss[0]
+        one: Any = st.descend(given, y, loss="log_loss", n_steps=1, learning_rate=0.1, alpha=0.3)
+        assert np.array_equal(one.coef.get(), (-0.1 * gradient.get().astype(np.float64)).astype(one.coef.dtype))
+    assert set(gpu.launches) == {"ONE_BLOCK"}
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_descents_on_a_real_gpu(way: Way) -> None:
+    """The same descents, ten times, by graphs too: one as the other, to the bit."""
+    try:
+        xp = get_backend("cupy").xp  # type: ignore[attr-defined]
+    except st.BackendUnavailableError as error:
+        pytest.skip(str(error))
+    for n_steps in (5, 100):
+        plan: Plan = plan_of(way, n_steps)
+        found = [on_gpu(xp, way, plan) for _ in range(10)]
+        assert len(set(map(bits, found))) == 1
+        compare(way, found[0], reference(way, plan))
