@@ -31,9 +31,13 @@ PYTHON_ROWS = [
     ["batches"],
     ["design"],
     ["problem"],
+    ["moments"],
+    ["blocks"],
+    ["survey"],
     ["backends"],
     ["result", "curves", "progress"],
     ["choice"],
+    ["streams"],
     ["setup", "outcome"],
     ["descend"],
     ["statistics"],
@@ -87,6 +91,9 @@ BETWEEN_BACKENDS = {
     ("array", "least_squares"),
     ("array", "loop"),
     ("array", "objective"),
+    ("blocks", "array"),
+    ("blocks", "objective"),
+    ("blocks", "spectrum"),
     ("cupy", "array"),
     ("cupy", "device"),
     ("cupy", "kernels"),
@@ -101,7 +108,7 @@ BETWEEN_BACKENDS = {
 }
 #: What only some modules may name, and which.
 PYTHON_HOMES = {
-    "_steepest": {"__init__.py", "backends/rust.py", "statistics.py"},
+    "_steepest": {"__init__.py", "backends/rust.py", "moments.py"},
     "cupy": {"backends/cupy.py"},
     "scipy": {"design.py", "estimators/base.py"},
 }

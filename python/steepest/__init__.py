@@ -13,11 +13,16 @@ The map, in the order of imports (a module uses only modules above it; a test en
 `batches`           the rows of each mini-batch
 `design`            the design matrix in: dense or sparse
 `problem`           problem, plan, solution: the descriptions that backends share
+`moments`           second moments of rows: all of them that least squares needs
+`blocks`            rows in blocks, wherever they lie: two verbs
+`survey`            what must be known of all blocks before the first step
 `backends`          ``rust`` (the compiled core), ``array`` (any namespace: ``objective``, ``loop``, ``line_search``),
+                    ``blocks`` (one of these on each block),
                     ``cupy`` (GPUs: ``device``, ``kernels``, ``../cuda``)
 `result`, `curves`, what a descent returns; the picture of its loss; its progress bar
 `progress`
 `choice`            ``"auto"``: the cost model
+`streams`           data beyond memory: blocks that are read ahead
 `setup`, `outcome`  arguments in, each checked; errors and warnings out
 `descend`           the façade: `descend`, `iterate`, `loss_and_gradient`
 `statistics`        sufficient statistics of least squares, part by part

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from steepest.design import Csr
 from steepest.errors import InputError
 from steepest.losses import Mse
 from steepest.methods import Lbfgs, Nesterov, Newton, StochasticGradientDescent
+from steepest.survey import MOST_MOMENT_COLUMNS, BlockedProblem
 from steepest.validation import known
 
 if TYPE_CHECKING:
+    from steepest.losses import Loss
     from steepest.methods import Method
     from steepest.problem import Plan, Problem
 
@@ -47,11 +49,18 @@ def choose_method(problem: Problem, batch_size: int | None) -> tuple[Method, str
     * lbfgs: 30 passes;
     * newton: 6 steps (1 for "mse") of two passes, k (k + 1) / 2 Gram matrices at n d² / 2 (sparse: as many as pairs of
       entries in a row), and a Cholesky factor at p³ / 3.
+
+    Of data in blocks each look is a pass over all of them: newton for "mse", whose moments the first pass takes; else
+    lbfgs.
     """
     if batch_size is not None:
         return StochasticGradientDescent(), "batch_size asks for mini-batches"
     if problem.penalty.l1 > 0:
         return Nesterov(), "an ℓ1 penalty needs a proximal method"
+    if isinstance(problem, BlockedProblem):
+        if problem.survey.moments is not None:
+            return Newton(), "the second moments of all rows were taken in one pass"
+        return Lbfgs(), "it makes the fewest passes over the blocks"
     newton, lbfgs = _newton_seconds(problem), LBFGS_STEPS * _pass_seconds(problem)
     size = f"{problem.n_parameters} parameters, {problem.n_samples} rows"
     if problem.n_parameters > MOST_NEWTON_PARAMETERS:
@@ -109,12 +118,14 @@ def choose_strategy(problem: Problem, method: Method, given: str) -> str:
                 f"method {method.name!r} uses mini-batches" if in_batches else f"loss {problem.loss.name!r} has none"
             )
             raise InputError(f"strategy: 'gram' needs sufficient statistics of all rows; {reason}; pass 'stream'")
-        if d > MOST_GRAM_FEATURES:
+        most = MOST_MOMENT_COLUMNS - problem.loss.width if isinstance(problem, BlockedProblem) else MOST_GRAM_FEATURES
+        if d > most:
             raise InputError(
-                f"strategy: 'gram' takes at most {MOST_GRAM_FEATURES} columns, whose squares it keeps; X has {d}; "
-                "pass 'stream'"
+                f"strategy: 'gram' takes at most {most} columns, whose squares it keeps; X has {d}; pass 'stream'"
             )
         return "gram"
+    if isinstance(problem, BlockedProblem):
+        return "stream" if problem.survey.moments is None else "gram"
     if given == "stream" or not able or d > MOST_GRAM_FEATURES:
         return "stream"
     if method.name == "newton":
@@ -124,6 +135,13 @@ def choose_strategy(problem: Problem, method: Method, given: str) -> str:
     steps = LBFGS_STEPS if method.name == "lbfgs" else FIRST_ORDER_STEPS
     gram = _gram_seconds(problem) + 2 * _pass_seconds(problem) + steps * 2 * problem.loss.width * d * d / DENSE_RATE
     return "gram" if gram < steps * _pass_seconds(problem) else "stream"
+
+
+def wants_moments(loss: Loss, method: Any, batch_size: Any, strategy: str) -> bool:
+    """Return whether the second moments of blocks are all that a descent will need of them."""
+    in_batches = batch_size is not None or method == "sgd" or getattr(method, "batch_size", None) is not None
+    mini_batch = in_batches or isinstance(method, StochasticGradientDescent)
+    return isinstance(loss, Mse) and strategy != "stream" and not mini_batch
 
 
 def worth_a_gpu(problem: Problem, plan: Plan) -> bool:

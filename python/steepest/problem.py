@@ -44,6 +44,23 @@ class StepInfo(NamedTuple):
 Callback = Callable[[StepInfo], object]
 
 
+class Sizes(NamedTuple):
+    """How large targets and offsets are, over the rows that weigh something: what rounding is in proportion to."""
+
+    n_rows: int
+    targets: float
+    """The mean of ``|y|``."""
+    target_squares: float
+    offsets: float
+    offset_squares: float
+
+    def merge(self, other: Sizes) -> Sizes:
+        """Return the sizes of the rows of both."""
+        n = self.n_rows + other.n_rows
+        pairs = zip(self[1:], other[1:], strict=True)
+        return Sizes(n, *((self.n_rows * a + other.n_rows * b) / max(n, 1) for a, b in pairs))
+
+
 @dataclass(frozen=True, eq=False)
 class Problem:
     """The objective in full: data, loss, penalty.
@@ -82,6 +99,27 @@ class Problem:
     def n_samples(self) -> int:
         """Number of rows."""
         return int(self.design.shape[0])
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n_samples, n_features)."""
+        return self.n_samples, int(self.design.shape[1])
+
+    @property
+    def total_weight(self) -> float:
+        """The weights added up."""
+        return float(self.n_samples if self.sample_weight is None else self.sample_weight.sum(dtype=np.float64))
+
+    @property
+    def sizes(self) -> Sizes:
+        """How large targets and offsets are."""
+        counted = slice(None) if self.sample_weight is None else self.sample_weight > 0
+        targets = self.targets.astype(np.float64)[counted]
+        offsets = np.zeros(1) if self.offset is None else self.offset.astype(np.float64)[counted]
+        if not len(targets):
+            return Sizes(0, 0.0, 0.0, 0.0, 0.0)
+        means = [float(np.mean(part)) for array in (targets, offsets) for part in (np.abs(array), array**2)]
+        return Sizes(len(targets), *means)
 
     def fingerprint(self) -> int:
         """Return a checksum of some rows, spread over all: what tells other data of the same shape."""

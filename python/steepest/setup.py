@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from steepest.backends import get_backend, gpu_backend, nearest, thread_count
-from steepest.choice import STRATEGIES, choose_method, choose_strategy, worth_a_gpu
+from steepest.backends.blocks import BlocksBackend
+from steepest.choice import STRATEGIES, choose_method, choose_strategy, wants_moments, worth_a_gpu
 from steepest.design import check_finite, take_rows
 from steepest.errors import InputError
+from steepest.losses import as_loss
 from steepest.methods import as_method, check_penalty, matching_step_size
 from steepest.penalties import ElasticNet
 from steepest.problem import Plan, Problem, make_problem, make_validation
 from steepest.result import Fit, Recipe
+from steepest.streams import as_blocks, check_lasting
+from steepest.survey import BlockedProblem, survey_blocks
 from steepest.validation import flag, integer, known, number
 
 if TYPE_CHECKING:
@@ -52,7 +56,7 @@ class Setup:
             problem.penalty,
             problem.fit_intercept,
             problem.precondition,
-            problem.design.shape,
+            problem.shape,
             str(problem.design.dtype),
             plan.method,
             plan.step_size,
@@ -92,26 +96,30 @@ def set_up(
     feature_names: list[str] | None = None,
 ) -> Setup:
     """Check everything that `descend` takes, and put it together; `feature_names` where X has lost them."""
-    engine, place = get_backend(nearest(backend, X)), X
-    data = engine.adopt(X=X, y=y, sample_weight=sample_weight, offset=offset)
     known("strategy", strategy, STRATEGIES)
     automatic = isinstance(method, str) and method == "auto"
-    problem = make_problem(
-        data["X"],
-        data["y"],
-        loss=loss,
-        alpha=alpha,
-        l1_ratio=l1_ratio,
-        fit_intercept=fit_intercept,
-        sample_weight=data["sample_weight"],
-        offset=data["offset"],
-        classes=classes,
-        precondition=automatic if _is_auto(precondition) else _flag_or_auto("precondition", precondition),
-    )
+    wanted = {
+        "loss": loss,
+        "alpha": alpha,
+        "l1_ratio": l1_ratio,
+        "fit_intercept": fit_intercept,
+        "classes": classes,
+        "precondition": automatic if _is_auto(precondition) else _flag_or_auto("precondition", precondition),
+    }
+    threads, seed = thread_count(n_threads), integer("random_state", random_state, least=0)
+    data = {"X": X, "y": y, "sample_weight": sample_weight, "offset": offset}
+    blocks = as_blocks(**data)
+    if blocks is None:
+        engine = get_backend(nearest(backend, X))
+        problem = make_problem(**engine.adopt(**data), **wanted)
+    else:
+        engine = BlocksBackend(get_backend(backend), threads)
+        moments = wants_moments(as_loss(loss), method, batch_size, strategy)
+        if not moments:
+            check_lasting(blocks)
+        problem = survey_blocks(blocks, **wanted, with_moments=moments, n_threads=threads)
     if feature_names is not None:
         problem = replace(problem, feature_names=feature_names)
-    threads = thread_count(n_threads)
-    seed = integer("random_state", random_state, least=0)
     problem, validation = _validation(problem, _adopted(engine, eval_set), validation_fraction, seed)
     reason = "it was asked for"
     if automatic:
@@ -130,9 +138,9 @@ def set_up(
         patience=integer("patience", patience, least=1),
         seed=seed,
     )
-    if backend == "auto" and engine.name != "cupy" and worth_a_gpu(problem, plan):
+    if blocks is None and backend == "auto" and engine.name != "cupy" and worth_a_gpu(problem, plan):
         engine = gpu_backend() or engine
-    setup = Setup(engine, problem, validation, plan, np.empty(0), {}, reason, place)
+    setup = Setup(engine, problem, validation, plan, np.empty(0), {}, reason, X)
     origin, state = _begin(setup, start)
     return replace(setup, start=origin, state=state)
 
@@ -163,6 +171,8 @@ def _validation(problem: Problem, eval_set: Any, validation_fraction: Any, seed:
         raise InputError("offset: expected None where eval_set is given, which has none; pass validation_fraction")
     if validation_fraction is None:
         return problem, None if eval_set is None else make_validation(problem, eval_set)
+    if isinstance(problem, BlockedProblem):
+        raise InputError("validation_fraction: rows are not drawn from data in blocks; pass other rows as eval_set")
     if eval_set is not None:
         raise InputError("validation_fraction: expected None where eval_set is given; pass one of the two")
     share = number("validation_fraction", validation_fraction, above=0.0)

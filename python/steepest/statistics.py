@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from steepest import _steepest
 from steepest.backends import thread_count
 from steepest.choice import MOST_GRAM_FEATURES
 from steepest.descend import descend
 from steepest.design import check_finite
 from steepest.errors import InputError
+from steepest.moments import Moments
 from steepest.problem import make_problem
 from steepest.tables import expect_names, is_on_gpu
 
@@ -123,17 +123,16 @@ class SufficientStatistics:
             raise InputError(
                 f"X: statistics take at most {MOST_GRAM_FEATURES} columns, whose squares they keep; X has {d}"
             )
-        weight, mean, moments = _steepest.statistics(problem, thread_count(n_threads))
-        if not np.isfinite(moments).all():
+        moments = Moments.of(problem, thread_count(n_threads))
+        if not np.isfinite(moments.matrix).all():
             check_finite(problem.design, problem.feature_names)
         if problem.sample_weight is not None:
             # Weights were brought into the range of the type of X; those of other parts may not have been.
-            factor = np.max(np.asarray(sample_weight, np.float64)) / float(problem.sample_weight.max())
-            weight, moments = factor * weight, factor * moments
+            moments = moments.times(
+                float(np.max(np.asarray(sample_weight, np.float64)) / float(problem.sample_weight.max()))
+            )
         part = SufficientStatistics(
-            weight,
-            mean,
-            _symmetric(moments, len(mean)),
+            *moments,
             problem.loss.width,
             problem.targets.ndim > 1,
             problem.feature_names,
@@ -163,16 +162,16 @@ class SufficientStatistics:
         if not len(other.mean):
             return self
         if not len(self.mean):
-            _check_range(other.moments)
+            other._moments().check_range()
             vars(self).update(vars(other))
             return self
         if (len(self.mean), self.n_targets, self.several) != (len(other.mean), other.n_targets, other.several):
             raise InputError(f"X, y: expected {self._shape()}, as before; got {other._shape()}")
         if self.feature_names is not None and other.feature_names is not None:
             expect_names("X", other.feature_names, self.feature_names)
-        weight, mean, moments = _steepest.merged_statistics(self._flat(), other._flat())
-        _check_range(moments)
-        self.weight, self.mean, self.moments = weight, mean, _symmetric(moments, len(mean))
+        both = self._moments().merge(other._moments())
+        both.check_range()
+        self.weight, self.mean, self.moments = both
         self.n_samples += other.n_samples
         self.feature_names = self.feature_names or other.feature_names
         return self
@@ -184,8 +183,8 @@ class SufficientStatistics:
         targets = f"{self.n_targets} targets" if self.several else "one target"
         return f"{len(self.mean) - self.n_targets} features and {targets}"
 
-    def _flat(self) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
-        return self.weight, self.mean, self.moments.ravel()
+    def _moments(self) -> Moments:
+        return Moments(self.weight, self.mean, self.moments)
 
     def rows(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """Return X, y and weights of a few rows that have the same statistics as all that were taken in.
@@ -210,16 +209,8 @@ class SufficientStatistics:
         """
         if self.weight <= 0:
             raise InputError("X: expected at least one row that weighs something; update(X, y) takes rows in")
-        order = len(self.mean)
-        scale = np.sqrt(np.diag(self.moments))
-        scale[scale == 0] = 1.0
-        eigenvalues, vectors = np.linalg.eigh(self.moments / scale / scale[:, np.newaxis])
-        factor = (scale[:, np.newaxis] * vectors * np.sqrt(np.maximum(eigenvalues, 0.0))).T
-        apart = np.sqrt(order / self.weight) * factor
-        points = self.mean + np.concatenate([apart, -apart])
-        d = order - self.n_targets
-        X, y = np.ascontiguousarray(points[:, :d]), np.ascontiguousarray(points[:, d:])
-        return X, y if self.several else y[:, 0], np.full(2 * order, self.weight / (2 * order))
+        X, y, weights = self._moments().rows(self.n_targets)
+        return X, y if self.several else y[:, 0], weights
 
     def descend(self, **options: Any) -> Fit:
         """Minimise the squared error over all rows that were taken in.
@@ -249,16 +240,3 @@ class SufficientStatistics:
         fit = descend(X, y, loss="mse", sample_weight=weight, **options)
         recipe = fit.recipe._replace(shape=(self.n_samples, X.shape[1]))
         return replace(fit, feature_names=self.feature_names, recipe=recipe)
-
-
-def _symmetric(lower: NDArray[np.float64], order: int) -> NDArray[np.float64]:
-    """Return the whole matrix, given its lower triangle by rows; squares that rounding made negative are zero."""
-    triangle = lower.reshape(order, order)
-    whole = np.tril(triangle) + np.tril(triangle, -1).T
-    np.fill_diagonal(whole, np.maximum(np.diag(whole), 0.0))
-    return whole
-
-
-def _check_range(moments: NDArray[np.float64]) -> None:
-    if not np.isfinite(moments).all():
-        raise InputError("X, y: their squares are beyond the largest number; divide them by a constant")

@@ -154,17 +154,28 @@ def _rounded(name: str, array: NDArray[Any], dtype: Any) -> NDArray[Any]:
     return rounded
 
 
-def as_weights(given: Any, n_samples: int, dtype: Any) -> NDArray[Any]:
-    """Return sample weights as (n_samples,): none negative, not all zero."""
+def weights_of(given: Any, n_samples: int) -> NDArray[np.float64]:
+    """Return the weights of some rows as (n_samples,), none negative."""
     weights = as_vector("sample_weight", given, n_samples, np.float64)
     if weights.min() < 0:
         row = int(np.argmax(weights < 0))
         raise InputError(f"sample_weight: expected no negative weight; sample_weight[{row}] is {weights[row]}")
+    return weights
+
+
+def weights_in_range(largest: float) -> bool:
+    """Return whether weights up to this are safe in every type of X."""
+    return SMALL < largest < 1 / SMALL
+
+
+def as_weights(given: Any, n_samples: int, dtype: Any) -> NDArray[Any]:
+    """Return sample weights as (n_samples,): none negative, not all zero."""
+    weights = weights_of(given, n_samples)
     if not weights.any():
         raise InputError("sample_weight: expected at least one weight > 0; all are 0")
     # Only ratios of weights matter: bring the largest to one where it could leave the range of the type of X.
     largest = weights.max()
-    if not SMALL < largest < 1 / SMALL:
+    if not weights_in_range(largest):
         weights = weights / largest
     return weights.astype(dtype)
 

@@ -66,7 +66,7 @@ def search(objective: ArrayObjective, here: Point, direction: Any, patience: Pat
             return "too long"
         return "too short" if slope_there < SLOPE_LEFT * slope else "good"
 
-    objective.hold()
+    objective.hold(here.parameters, direction)
     full = evaluate(objective, here.parameters + direction)
     full_slope = float(xp.sum(full.gradient * direction))
     # Where no value can tell better from worse, gradients still can.

@@ -45,15 +45,13 @@ class ArrayObjective:
         self.penalty = problem.penalty
         self.fit_intercept = problem.fit_intercept
         self.n_coef, self.n_parameters = problem.n_coef, problem.n_parameters
-        self.n_samples, self.n_features = problem.design.shape
+        self.n_samples, self.n_features = problem.n_samples, int(problem.design.shape[1])
         self.dtype = xp.float32 if problem.dtype == np.float32 else xp.float64
         self.design = self._placed(problem)
         self.targets = xp.asarray(problem.targets)
         self.offset = None if problem.offset is None else xp.asarray(problem.offset)
-        self.weights, self.total_weight = None, float(self.n_samples)
-        if problem.sample_weight is not None:
-            self.weights = xp.asarray(problem.sample_weight)
-            self.total_weight = float(problem.sample_weight.sum(dtype=np.float64))
+        self.weights = None if problem.sample_weight is None else xp.asarray(problem.sample_weight)
+        self.total_weight = problem.total_weight
         self.center = xp.zeros(self.n_features, dtype=xp.float64)
         self.scale = xp.ones(self.n_features, dtype=xp.float64)
         self.rounding = Rounding(problem, xp, float(xp.finfo(self.dtype).eps))
@@ -171,12 +169,12 @@ class ArrayObjective:
 
     def curvature(self, parameters: Any) -> float:
         """Return L such that the Hessian is at most L·I: everywhere if there is such a bound, else at `parameters`."""
-        bound, weights = self._curvature_weights(parameters)
+        bound, weights = self.curvature_weights(parameters)
         return bound * self._largest_second_moment(weights) + self._penalty_curvature()
 
     def row_curvature(self, parameters: Any) -> float:
         """Return the average over single rows of the same bound."""
-        bound, weights = self._curvature_weights(parameters)
+        bound, weights = self.curvature_weights(parameters)
         if self.loss.curvature is None:
             # Where the descent leads, eᶻ is about y.
             there = self.targets if self.weights is None else self.targets * self.weights
@@ -199,6 +197,17 @@ class ArrayObjective:
                 f"method 'newton': {self.n_parameters} parameters need a Hessian of "
                 f"{8 * self.n_parameters**2 / 1e9:.1f} GB; method='lbfgs' needs none"
             )
+        width = self.loss.width
+        matrix = self.loss_hessian(parameters)
+        penalty = np.zeros(len(matrix))
+        penalty[: self.n_coef] = np.tile(self.penalty.l2 / to_host(self.scale) ** 2, width)
+        matrix = matrix + np.diag(penalty)
+        if isinstance(self.loss, LogLoss) and width > 1:
+            self._bend_shared_shifts(matrix)
+        return matrix
+
+    def loss_hessian(self, parameters: Any) -> NDArray[np.float64]:
+        """Return the Hessian of the average loss, in NumPy."""
         xp, width = self.xp, self.loss.width
         coef, intercept = self._cast(self.to_original(parameters), width)
 
@@ -210,13 +219,7 @@ class ArrayObjective:
             weights = self.weights[rows]
             return bend * (weights if width == 1 else weights[:, None, None])
 
-        matrix = self._moment(bends, width)
-        penalty = np.zeros(len(matrix))
-        penalty[: self.n_coef] = np.tile(self.penalty.l2 / to_host(self.scale) ** 2, width)
-        matrix = matrix + np.diag(penalty)
-        if isinstance(self.loss, LogLoss) and width > 1:
-            self._bend_shared_shifts(matrix)
-        return matrix
+        return self._moment(bends, width)
 
     def _bend_shared_shifts(self, matrix: NDArray[np.float64]) -> None:
         """Give a bend to what all classes share, which softmax does not see and gradients do not point to."""
@@ -227,8 +230,8 @@ class ArrayObjective:
         for places in columns:
             matrix[np.ix_(places, places)] += float(np.trace(matrix[np.ix_(places, places)])) / width**2
 
-    def hold(self) -> None:
-        """Let a line begin at the point last evaluated; the next one evaluated is its point at t = 1."""
+    def hold(self, parameters: Any, direction: Any) -> None:  # noqa: ARG002
+        """Let a line begin at `parameters`, the point last evaluated; the next one evaluated is its point at t = 1."""
         self.held = self.latest
 
     def along(self, t: float) -> tuple[float, float]:
@@ -298,7 +301,7 @@ class ArrayObjective:
             intercept_sum = intercept_sum + xp.sum(xp.astype(residual, xp.float64), axis=0)
         return value, kept, (coef_sum, intercept_sum)
 
-    def _curvature_weights(self, parameters: Any) -> tuple[float, Any]:
+    def curvature_weights(self, parameters: Any) -> tuple[float, Any]:
         """Return what the rows weigh in a bound on the Hessian: a bound on ∂²ℓ/∂z², or its values at `parameters`."""
         if self.loss.curvature is not None:
             return self.loss.curvature, self.weights
@@ -312,19 +315,23 @@ class ArrayObjective:
 
     def _largest_second_moment(self, weights: Any) -> float:
         dimension = self.n_features + self.fit_intercept
-        ones = self.xp.ones(self.n_samples, dtype=self.dtype) if weights is None else weights
         if dimension <= SMALL_DIMENSION:
-            matrix = self._moment(lambda rows: ones[rows], 1)
-            return float(np.linalg.eigvalsh(matrix)[-1]) if np.isfinite(matrix).all() else float(np.trace(matrix))
+            return largest_of(self.second_moment(weights))
+        return largest_eigenvalue(self.xp, dimension, lambda v: self.times_second_moment(v, weights))
 
-        def product(v: Any) -> Any:
-            original = self.to_original(v, 1)
-            _, _, sums = self._pass(
-                original, 1, lambda rows, scores: (0.0, scores * ones[rows][:, None]), self._blocks()
-            )
-            return self._pull_back(sums[0] / self.total_weight, sums[1] / self.total_weight)
+    def second_moment(self, weights: Any) -> NDArray[np.float64]:
+        """Return Σ weights x̃ x̃ᵀ / Σ s, in NumPy."""
+        return self._moment(lambda rows: self._weights_of(weights, rows), 1)
 
-        return largest_eigenvalue(self.xp, dimension, product)
+    def times_second_moment(self, v: Any, weights: Any) -> Any:
+        """Return the product of that matrix, which is not formed, and a vector."""
+        _, _, sums = self._pass(
+            self.to_original(v, 1),
+            1,
+            lambda rows, scores: (0.0, scores * self._weights_of(weights, rows)[:, None]),
+            self._blocks(),
+        )
+        return self._pull_back(sums[0] / self.total_weight, sums[1] / self.total_weight)
 
     def _penalty_curvature(self) -> float:
         return float(np.max(self.penalty.curvature / to_host(self.scale) ** 2))
@@ -377,6 +384,11 @@ class ArrayObjective:
     def _blocks(self) -> Iterator[slice]:
         for start in range(0, self.n_samples, BLOCK_ROWS):
             yield slice(start, min(start + BLOCK_ROWS, self.n_samples))
+
+
+def largest_of(matrix: NDArray[np.float64]) -> float:
+    """Return the largest eigenvalue of a second moment, or what is not finite where the matrix is not."""
+    return float(np.linalg.eigvalsh(matrix)[-1]) if np.isfinite(matrix).all() else float(np.trace(matrix))
 
 
 def _weighted_products(xp: Any, block: Any, weights: Any) -> tuple[Any, Any]:

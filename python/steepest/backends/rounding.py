@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 if TYPE_CHECKING:
     from steepest.problem import Problem
 
@@ -36,20 +34,16 @@ def _target_scale(problem: Problem) -> tuple[float, float, float]:
 
     Scores are made of targets, or margins of one, and offsets.
     """
-    counted = slice(None) if problem.sample_weight is None else problem.sample_weight > 0
-    targets = problem.targets.astype(np.float64)[counted]
-    offsets = np.zeros(1) if problem.offset is None else problem.offset.astype(np.float64)[counted]
-    squares = float(np.mean(offsets**2))
+    _, targets, target_squares, offsets, offset_squares = problem.sizes
     match problem.loss.kernel:
         case "mse":
-            return float(np.mean(targets**2)) + squares, math.inf, 0.0
+            return target_squares + offset_squares, math.inf, 0.0
         case "huber":
-            sizes = float(np.mean(np.abs(targets)) + np.mean(np.abs(offsets)))
-            return float(np.mean(targets**2)) + squares, problem.loss.parameter * sizes, 0.0
+            return target_squares + offset_squares, problem.loss.parameter * (targets + offsets), 0.0
         case "poisson":
-            return 0.0, math.inf, 1.0 + float(np.mean(targets))
+            return 0.0, math.inf, 1.0 + targets
         case "squared_hinge":
-            return 1.0 + squares, math.inf, 0.0
+            return 1.0 + offset_squares, math.inf, 0.0
         case "log_loss":
             return 0.0, math.inf, 0.0
         case _:

@@ -1,0 +1,186 @@
+"""The objective of rows in blocks, wherever they lie: every look at them is one pass, whatever is asked for.
+
+A block is evaluated by another backend, as a problem of its own, and counts by its weight.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from steepest.backends.array import ArrayBackend
+from steepest.backends.objective import ArrayObjective, largest_of
+from steepest.backends.spectrum import largest_eigenvalue
+from steepest.errors import InputError
+from steepest.survey import BlockedProblem
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from steepest.backends import Backend
+    from steepest.problem import Callback, Plan, Problem, Solution, State
+
+#: Step sizes that are tried in one pass where a line search goes on to longer ones.
+TRIALS = 4
+#: Parameters whose squares cost less, all in one pass, than the passes of an iteration.
+MOST_SQUARED = 1024
+
+
+def evaluate(problem: Problem, engine: Backend, points: NDArray[np.float64], n_threads: int) -> NDArray[np.float64]:
+    """Return Σ s ℓ and its gradient over the rows of a block, (n_points, 1 + n_parameters)."""
+    sums = np.empty((len(points), 1 + points.shape[1]))
+    for line, point in zip(sums, points, strict=True):
+        line[0], line[1:] = engine.value_and_gradient(problem, point, n_threads)
+    return problem.total_weight * sums
+
+
+def share(problem: Problem, verb: str, variables: tuple[Any, Any], *arguments: Any) -> Any:
+    """Return what the portable objective of a block answers in the variables of all, times the block's weight."""
+    objective = ArrayObjective(problem, np)
+    objective.center, objective.scale = variables
+    with np.errstate(all="ignore"):
+        return problem.total_weight * getattr(objective, verb)(*arguments)
+
+
+def second_moment(problem: Problem, variables: tuple[Any, Any], parameters: Any, v: Any = None) -> Any:
+    """Return Σ b x̃ x̃ᵀ over a block, b a bound on the loss's second derivative times s, or its product with v."""
+    objective = ArrayObjective(problem, np)
+    objective.center, objective.scale = variables
+    with np.errstate(all="ignore"):
+        bound, weights = objective.curvature_weights(parameters)
+        part = objective.second_moment(weights) if v is None else objective.times_second_moment(v, weights)
+        return problem.total_weight * bound * part
+
+
+def added(one: Any, other: Any) -> Any:
+    """Return the sum of what two blocks answer."""
+    return one + other
+
+
+class BlocksObjective(ArrayObjective):
+    """F and its derivatives over all blocks of a problem."""
+
+    def __init__(self, problem: BlockedProblem, engine: Backend, n_threads: int) -> None:
+        super().__init__(problem, np)
+        self.blocks, self.survey = problem.blocks, problem.survey
+        self.engine, self.n_threads = engine, problem.blocks.n_threads or n_threads
+        self.line: tuple[Any, Any] = (None, None)
+        #: Sums at points of the line, by the bytes of the point.
+        self.known: dict[bytes, Any] = {}
+
+    def _column_moments(self) -> tuple[Any, Any]:
+        mean, squares = self.survey.mean, self.survey.squares / self.survey.weight
+        return (mean, squares) if self.fit_intercept else (np.zeros_like(mean), squares + mean**2)
+
+    def _average_loss(self, original: Any) -> tuple[Any, Any, Any]:
+        key = original.tobytes()
+        if key not in self.known:
+            if not self.keeps_lines:
+                self.known.clear()
+            self._look_at([original])
+        sums = self.known[key] / self.total_weight
+        coef, intercept = self._split(sums[1:])
+        return sums[0], coef, intercept
+
+    def _look_at(self, points: list[Any]) -> None:
+        """Evaluate several points in one pass."""
+        sums = self._sum(evaluate, self.engine, np.stack(points), self.n_threads)
+        self.known.update(zip((point.tobytes() for point in points), sums, strict=True))
+
+    def _sum(self, task: Any, *arguments: Any) -> Any:
+        return self.blocks.reduce(task, added, *arguments)
+
+    @property
+    def _variables(self) -> tuple[Any, Any]:
+        return self.center, self.scale
+
+    def hold(self, parameters: Any, direction: Any) -> None:
+        """Let a line begin at `parameters`; what is known of other lines is forgotten."""
+        key = self.to_original(parameters).tobytes()
+        self.line = parameters, direction
+        self.known = {key: self.known[key]} if key in self.known else {}
+
+    def along(self, t: float) -> tuple[float, float]:
+        """Return the smooth part's value and slope at `t` on the line; a pass that goes further looks ahead."""
+        start, direction = self.line
+        # A search that goes beyond the full step doubles it until that is too far.
+        steps = [t * 2**k for k in range(TRIALS if t > 1 else 1)]
+        points = [self.to_original(start + step * direction) for step in steps]
+        if points[0].tobytes() not in self.known:
+            self._look_at(points)
+        value, gradient = self.value_and_gradient(start + t * direction)
+        return float(value), float(np.sum(gradient * direction))
+
+    def curvature(self, parameters: Any) -> float:
+        """Return L such that the Hessian is at most L·I: everywhere if there is such a bound, else at `parameters`."""
+        dimension = self.n_features + self.fit_intercept
+
+        def product(v: Any) -> Any:
+            return self._sum(second_moment, self._variables, parameters, v) / self.total_weight
+
+        if dimension <= MOST_SQUARED:
+            bend = largest_of(self._sum(second_moment, self._variables, parameters) / self.total_weight)
+        else:
+            bend = largest_eigenvalue(np, dimension, product)
+        return bend + self._penalty_curvature()
+
+    def row_curvature(self, parameters: Any) -> float:
+        """Return the average over single rows of the same bound."""
+        rows = self._sum(share, "row_curvature", self._variables, parameters)
+        return float(rows / self.total_weight) + self._penalty_curvature()
+
+    def loss_hessian(self, parameters: Any) -> NDArray[np.float64]:
+        """Return the Hessian of the average loss."""
+        found = self._sum(share, "loss_hessian", self._variables, parameters)
+        return np.asarray(found / self.total_weight)
+
+
+class BlocksBackend(ArrayBackend):
+    """The portable loop over blocks that `engine` evaluates."""
+
+    def __init__(self, engine: Backend, n_threads: int) -> None:
+        super().__init__(engine.name, np)
+        self.engine, self.n_threads = engine, n_threads
+
+    def describe(self) -> str:
+        """Return a line on what this backend runs on."""
+        return self.engine.describe()
+
+    def curvature(self, problem: Problem, n_threads: int) -> float:
+        """Return L with 0 ≼ ∇²F ≼ L·I, at zero parameters if the loss has no bound."""
+        few = _compressed(problem)
+        return super().curvature(problem, n_threads) if few is None else self.engine.curvature(few, n_threads)
+
+    def minimise(  # noqa: PLR0917
+        self,
+        problem: Problem,
+        validation: Problem | None,
+        plan: Plan,
+        start: NDArray[np.float64],
+        state: State,
+        callback: Callback | None,
+    ) -> Solution:
+        """Descend from `start`: on a few rows that have the moments of all, if these are known, else on the blocks."""
+        if plan.strategy == "gram":
+            few = _compressed(problem)
+            if few is None:
+                raise InputError("strategy: 'gram' needs the moments of all rows, for which X has too many columns")
+            return self.engine.minimise(few, validation, plan, start, state, callback)
+        return super().minimise(problem, validation, plan, start, state, callback)
+
+    def _objective(self, problem: Problem, strategy: str = "stream") -> ArrayObjective:  # noqa: ARG002
+        objective = self._rows(problem)
+        if problem.precondition:
+            objective.standardise()
+        return objective
+
+    def _rows(self, problem: Problem) -> ArrayObjective:
+        """Return the objective; validation data are in memory."""
+        if isinstance(problem, BlockedProblem):
+            return BlocksObjective(problem, self.engine, self.n_threads)
+        return ArrayObjective(problem, self.xp)
+
+
+def _compressed(problem: Problem) -> Problem | None:
+    return problem.compressed() if isinstance(problem, BlockedProblem) else None
