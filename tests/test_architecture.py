@@ -37,6 +37,7 @@ PYTHON_ROWS = [
     ["backends"],
     ["result", "curves", "progress"],
     ["choice"],
+    ["distributed"],
     ["streams"],
     ["setup", "outcome"],
     ["descend"],
@@ -110,6 +111,7 @@ BETWEEN_BACKENDS = {
 PYTHON_HOMES = {
     "_steepest": {"__init__.py", "backends/rust.py", "moments.py"},
     "cupy": {"backends/cupy.py"},
+    "dask": {"distributed/__init__.py", "distributed/cluster.py"},
     "scipy": {"design.py", "estimators/base.py"},
 }
 RUST_HOMES = {

@@ -22,6 +22,7 @@ The map, in the order of imports (a module uses only modules above it; a test en
 `result`, `curves`, what a descent returns; the picture of its loss; its progress bar
 `progress`
 `choice`            ``"auto"``: the cost model
+`distributed`       rows on a cluster of Dask: the only home of Dask
 `streams`           data beyond memory: blocks that are read ahead
 `setup`, `outcome`  arguments in, each checked; errors and warnings out
 `descend`           the façade: `descend`, `iterate`, `loss_and_gradient`
@@ -53,6 +54,7 @@ from steepest.backends import show_backends
 from steepest.descend import descend, iterate, loss_and_gradient
 from steepest.errors import (
     BackendUnavailableError,
+    ClusterError,
     ConvergenceWarning,
     DivergenceError,
     IllConditionedWarning,
@@ -117,6 +119,7 @@ __all__ = [
     "Auto",
     "BackendUnavailableError",
     "BarzilaiBorwein",
+    "ClusterError",
     "Constant",
     "ConvergenceWarning",
     "Cosine",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from steepest.blocks import Blocks, Rows, reduced
+from steepest.distributed import is_distributed, partitions
 from steepest.errors import InputError
 
 if TYPE_CHECKING:
@@ -87,6 +88,8 @@ def as_blocks(X: Any, y: Any, sample_weight: Any = None, offset: Any = None) -> 
     """Return the blocks that the user's X stands for; None if it is one piece of data in memory."""
     if all(hasattr(X, verb) for verb in ("map", "reduce", "epoch")):
         return _alone(X, y, sample_weight, offset)  # type: ignore[no-any-return]
+    if is_distributed(X):
+        return partitions(X, y, sample_weight, offset)
     if y is None and is_iterable_of_blocks(X):
         return _alone(from_iterable(X), y, sample_weight, offset)  # type: ignore[no-any-return]
     return None

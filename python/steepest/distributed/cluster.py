@@ -14,6 +14,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from steepest.design import aligned
 from steepest.errors import ClusterError, InputError, SteepestError
 
 if TYPE_CHECKING:
@@ -50,6 +51,18 @@ class Partitions:
         self.looked = -1.0
         self.apart = False
         """Whether each partition is a task of its own, to find the one that kills its worker."""
+
+    @property
+    def n_threads(self) -> int:
+        """The threads of the worker that has fewest: tasks of one worker share them, so none waits for another."""
+        return min(self._threads().values(), default=1)
+
+    def epoch(self, seed: int, epoch: int) -> Iterator[Any]:  # noqa: ARG002
+        """Raise an error: mini-batches would bring the rows to the client."""
+        raise InputError(
+            "method: mini-batches would bring every partition to the client; on a cluster take 'auto', 'lbfgs' or "
+            "another method of all rows"
+        )
 
     def __len__(self) -> int:
         return len(self.futures)
@@ -148,7 +161,7 @@ class Partitions:
                 distributed.wait(futures, timeout=min(ANSWER, self.longest_pass))
             except TimeoutError:
                 now = time.monotonic()
-                if self._n_workers():
+                if self._threads():
                     staffed = now
                 if now - staffed > NO_WORKER:
                     raise ClusterError(f"no worker has been there for {NO_WORKER:g} s; start some") from None
@@ -160,11 +173,14 @@ class Partitions:
             else:
                 return
 
-    def _n_workers(self) -> int:
-        async def ask() -> int:
-            return len(await self.client.nthreads())
+    def _threads(self) -> dict[str, int]:
+        """Return the threads of each worker that is there."""
 
-        return int(self.client.sync(ask, callback_timeout=ANSWER))
+        async def ask() -> dict[str, int]:
+            return dict(await self.client.nthreads())
+
+        found: dict[str, int] = self.client.sync(ask, callback_timeout=ANSWER)
+        return found
 
     @contextmanager
     def _named(self) -> Iterator[None]:
@@ -268,7 +284,7 @@ def _joined(parts: list[Nodes], n: int, merge: Callable[[Any, Any], Any]) -> Nod
 def about(number: int, function: Callable[..., Any], *arguments: Any) -> Any:
     """Call a function; what it complains of is said of a partition."""
     try:
-        return function(*arguments)
+        return function(*map(aligned, arguments))
     except InputError as error:
         if str(error).startswith(called(number)):
             raise
