@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 FAN_IN = 8
 #: Seconds between two looks at where the partitions are.
 LOOK_AGAIN = 2.0
-#: Seconds that a question to the scheduler may take, and that no worker may be there.
-ANSWER, NO_WORKER = 10.0, 60.0
+#: Seconds that news may be late, that a question to the scheduler may take, and that no worker may be there.
+MOMENT, ANSWER, NO_WORKER = 1.0, 10.0, 60.0
 #: How long a pass may take; ``dask.config.set({"steepest.longest-pass": …})`` says otherwise.
 LONGEST = "1 hour"
 #: A task that fails is tried again so many times: files may be out of reach for a moment.
@@ -192,7 +192,7 @@ class Partitions:
             yield
         except KilledWorker as error:
             raise ClusterError(
-                f"{self._culprit()}: each of the {error.allowed_failures + 1} workers that read it died; their logs "
+                f"{self._culprit(error.task)}: each of the {error.allowed_failures + 1} workers that read it died; their logs "
                 "say why; most often memory is short: make partitions smaller"
             ) from error
         except (CommClosedError, OSError, asyncio.CancelledError, concurrent.futures.CancelledError) as error:
@@ -207,9 +207,14 @@ class Partitions:
         except Exception as error:
             raise ClusterError(f"{self._culprit()}: {type(error).__name__}: {error}") from error
 
-    def _culprit(self) -> str:
-        """Return which partition failed."""
-        numbers = self._failed(self.futures)
+    def _culprit(self, task: Any = None) -> str:
+        """Return which partition failed, or made this task of a pass fail."""
+        waited = time.monotonic()
+        # News of the partition itself may come after that of the task which read it.
+        while not (numbers := self._failed(self.futures)) and time.monotonic() - waited < MOMENT:
+            if any(future.key == task for future in self.running):
+                break
+            time.sleep(MOMENT / 10)
         if not numbers:
             numbers = [number for group in self._failed(self.running) for number in self.groups[group][1]]
         listed = ", ".join(map(str, numbers))
