@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,7 +51,7 @@ def cut(sample: Sample, borders: list[int]) -> list[tuple[Any, ...]]:
     """Return the rows of a sample in blocks; a border that is there twice makes an empty one."""
     edges = [0, *sorted(borders), len(sample.X)]
     columns = [sample.X, sample.y, *([] if sample.weights is None else [sample.weights])]
-    return [tuple(column[a:b] for column in columns) for a, b in zip(edges, edges[1:], strict=False)]
+    return [tuple(column[a:b] for column in columns) for a, b in pairwise(edges)]
 
 
 @every_kind
@@ -90,16 +91,16 @@ def test_a_survey_of_blocks_is_that_of_all_rows(kind: str, weighted: bool, dtype
 @pytest.mark.parametrize("method", ["gd", "momentum", "nesterov", "adam", "lbfgs", "newton"])
 def test_a_descent_on_blocks_is_that_on_all_rows(kind: str, method: str) -> None:
     sample = example(kind, 41).but(weights=np.arange(41.0) % 3)
-    options = {"loss": sample.loss, "alpha": 0.01, "method": method, "precondition": True, "n_steps": 4}
+    options: dict[str, Any] = {"loss": sample.loss, "alpha": 0.01, "method": method, "precondition": True, "n_steps": 4}
     whole = steepest.descend(sample.X, sample.y, sample_weight=sample.weights, strategy="stream", **options)
     blocks = cut(sample, [0, 1, 7, 7, 30])
-    fit = steepest.descend(blocks, None, strategy="stream", **options)
+    fit = steepest.descend(blocks, strategy="stream", **options)
     close = tolerance(np.float64, 41, 1e4)
     np.testing.assert_allclose(fit.parameters, whole.parameters, rtol=close, atol=close)
     # Where newton is at the optimum, rounding decides whether it makes one more step.
     n = min(len(fit.history), len(whole.history)) if method == "newton" else 4
     np.testing.assert_allclose(fit.history.loss[:n], whole.history.loss[:n], rtol=close)
     np.testing.assert_allclose(fit.history.step_size[:n], whole.history.step_size[:n], rtol=close)
-    again = steepest.descend(lambda: iter(blocks), None, strategy="stream", **options)
+    again = steepest.descend(lambda: iter(blocks), strategy="stream", **options)
     assert again.parameters.tobytes() == fit.parameters.tobytes()
     assert again.history.loss.tobytes() == fit.history.loss.tobytes()

@@ -295,9 +295,9 @@ def test_where_an_array_is(gpu: FakeCupy) -> None:
     assert not any(map(is_on_gpu, (here, values, [1.0], None, scipy.sparse.eye_array(3).tocsr())))
     fit = st.descend(on_gpu, ForeignDlpack(np.arange(4.0), 2), n_steps=3, learning_rate=0.1)  # type: ignore[arg-type]
     assert fit.backend == "cupy"
-    assert st.descend(here, np.arange(4.0), n_steps=3).backend == "rust"  # type: ignore[arg-type]
+    assert st.descend(here, np.arange(4.0), n_steps=3).backend == "rust"
     sparse = scipy.sparse.csr_array(values)
-    found = st.descend(ForeignSparse(sparse), Array(np.arange(4.0)), n_steps=3, learning_rate=0.1)  # type: ignore[arg-type]
+    found = st.descend(ForeignSparse(sparse), Array(np.arange(4.0)), n_steps=3, learning_rate=0.1)
     assert isinstance(found.coef, Array)
     assert np.abs(host(found.coef) - host(fit.coef)).max() <= tolerance(np.float64, 8)
     assert gpu.launches

@@ -5,7 +5,7 @@ The map, in the order of imports (a module uses only modules above it; a test en
 ==================  =====================================================================
 `errors`            what can go wrong, with the cure
 `validation`        arrays in, checked
-`tables`            frames and foreign arrays in
+`tables`, `data`    frames and foreign arrays in; files to tables
 `losses`            ℓ(y, z) and its derivative
 `penalties`         functions of the coefficients
 `step_sizes`        how far to go
@@ -23,6 +23,7 @@ The map, in the order of imports (a module uses only modules above it; a test en
 `progress`
 `choice`            ``"auto"``: the cost model
 `distributed`       rows on a cluster of Dask: the only home of Dask
+`sources`           files in pieces: ``arrays``, ``tables``, ``sparse``
 `streams`           data beyond memory: blocks that are read ahead
 `setup`, `outcome`  arguments in, each checked; errors and warnings out
 `descend`           the façade: `descend`, `iterate`, `loss_and_gradient`
@@ -31,7 +32,6 @@ The map, in the order of imports (a module uses only modules above it; a test en
 `estimators`        `GDRegressor` and `GDClassifier`, for scikit-learn
 `metrics`           how good a model is
 `preprocessing`     tables to matrices: one-hot, scales
-`data`              files to tables
 `tensor_file`       the safetensors format
 `model`, `model_io` a linear model by itself; saved and loaded
 `compression`       smaller models, with what it costs

@@ -7,12 +7,15 @@ else, so the bits of a result do not depend on who computed which block when.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+
+from steepest.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-Part = TypeVar("Part")
+Result = TypeVar("Result")
 
 
 class Rows(NamedTuple):
@@ -24,12 +27,32 @@ class Rows(NamedTuple):
     y: Any
     sample_weight: Any = None
     offset: Any = None
+    feature_names: list[str] | None = None
+    """Where X is an array whose columns have names."""
 
     @property
     def n_rows(self) -> int:
         """How many rows there are, none perhaps."""
         shape = getattr(self.X, "shape", None)
         return int(shape[0]) if shape else len(self.X)
+
+    @property
+    def n_bytes(self) -> int:
+        """How many bytes of memory X takes, as far as it says."""
+        arrays = (self.X, *(getattr(self.X, name, None) for name in ("data", "indices", "indptr")))
+        sizes = (getattr(array, "nbytes", 0) for array in (arrays[1:] if hasattr(self.X, "tocsr") else arrays[:1]))
+        return sum(int(size) for size in sizes)
+
+
+class Part(Protocol):
+    """Some of the rows, which can be read without the others: a file, a piece of one, an element of a list."""
+
+    @property
+    def name(self) -> str:
+        """What the user calls it."""
+
+    def read(self) -> Iterable[Rows]:
+        """Yield the rows in blocks, each time anew."""
 
 
 class Blocks(Protocol):
@@ -56,7 +79,17 @@ class Blocks(Protocol):
         """Yield every block once, in an order that `seed` draws for this epoch; an InputError if that cannot be."""
 
 
-def merged(parts: Iterable[Part | None], merge: Callable[[Part, Part], Part]) -> Part | None:
+@contextmanager
+def named(name: str) -> Iterator[None]:
+    """Say of which block an error is."""
+    try:
+        yield
+    except InputError as error:
+        error.args = (f"{name}: {error}",)
+        raise
+
+
+def merged(parts: Iterable[Result | None], merge: Callable[[Result, Result], Result]) -> Result | None:
     """Return all parts merged pairwise by their index: neighbours, then neighbours of these, and so on.
 
     The tree is that of ``src/reduce.rs``. Of n parts, log₂ n are held at a time. None stands for nothing.
@@ -67,18 +100,18 @@ def merged(parts: Iterable[Part | None], merge: Callable[[Part, Part], Part]) ->
     '(((ab)(cd))e)'
     """
 
-    def both(left: Part | None, right: Part | None) -> Part | None:
+    def both(left: Result | None, right: Result | None) -> Result | None:
         return right if left is None else left if right is None else merge(left, right)
 
     # Like the digits of a binary counter: a pending result stands for 2^level parts.
-    pending: list[tuple[int, Part | None]] = []
+    pending: list[tuple[int, Result | None]] = []
     for part in parts:
         level, result = 0, part
         while pending and pending[-1][0] == level:
             result = both(pending.pop()[1], result)
             level += 1
         pending.append((level, result))
-    total: Part | None = None
+    total: Result | None = None
     while pending:
         total = both(pending.pop()[1], total)
     return total

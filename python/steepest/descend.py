@@ -19,6 +19,7 @@ from steepest.validation import flag
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from os import PathLike
 
     from numpy.typing import ArrayLike
 
@@ -29,15 +30,15 @@ if TYPE_CHECKING:
 
 
 def descend(
-    X: ArrayLike,
-    y: ArrayLike,
+    X: Any,
+    y: ArrayLike | str | PathLike[str] | None = None,
     *,
     loss: str | Loss = "mse",
     alpha: float = 0.0,
     l1_ratio: float = 0.0,
     fit_intercept: bool = True,
-    sample_weight: ArrayLike | None = None,
-    offset: ArrayLike | None = None,
+    sample_weight: ArrayLike | str | PathLike[str] | None = None,
+    offset: ArrayLike | str | PathLike[str] | None = None,
     classes: ArrayLike | None = None,
     method: str | Method = "gd",
     learning_rate: float | str | StepSize = "auto",

@@ -18,7 +18,7 @@ from steepest.penalties import ElasticNet
 from steepest.problem import Plan, Problem, make_problem, make_validation
 from steepest.result import Fit, Recipe
 from steepest.streams import as_blocks, check_lasting
-from steepest.survey import BlockedProblem, survey_blocks
+from steepest.survey import OF_LABELS, BlockedProblem, survey_blocks
 from steepest.validation import flag, integer, known, number
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def set_up(
     }
     threads, seed = thread_count(n_threads), integer("random_state", random_state, least=0)
     data = {"X": X, "y": y, "sample_weight": sample_weight, "offset": offset}
-    blocks = as_blocks(**data)
+    blocks = as_blocks(**data, numbers=not isinstance(as_loss(loss), OF_LABELS))
     if blocks is None:
         engine = get_backend(nearest(backend, X))
         problem = make_problem(**engine.adopt(**data), **wanted)

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steepest.blocks import Blocks, Rows, reduced
+from steepest.blocks import Blocks, Part, Rows, reduced
 from steepest.distributed import is_distributed, partitions
 from steepest.errors import InputError
+from steepest.sources import file_parts, is_path
+from steepest.sources.tables import batches_part
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
     from typing import Self
 
 #: Blocks that are read or waiting to be used, beside the one in use.
@@ -24,13 +25,20 @@ IN_FLIGHT = 2
 #: What a block of a re-iterable is: (X, y) or (X, y, sample_weight).
 SIZES = (2, 3)
 _END = object()
+#: Where more than one pass is needed.
+ONCE = (
+    "X: expected blocks that can be read again, once a step; these can be read only once: pass the function that opens "
+    "them (X=blocks, not X=blocks()), a list, or the path of a file. loss='mse' with all rows needs but one pass"
+)
 
 
-class Part(NamedTuple):
-    """Some of the rows, which can be read without the others: a file, a piece of one, an element of a list."""
+@dataclass
+class Gauge:
+    """What has been read so far, while it is."""
 
-    name: str
-    read: Callable[[], Iterable[Rows]]
+    n_bytes: int = 0
+    """Of X, as it is in memory."""
+    n_passes: int = 0
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,8 @@ class Stream:
     parts: Sequence[Part]
     once: bool = False
     """Whether they can be read only once."""
+    gauge: Gauge = field(default_factory=Gauge)
+    """Shared by all streams that are made of this one."""
     functions: tuple[tuple[Callable[..., Any], tuple[Any, ...]], ...] = ()
     n_threads: int | None = field(default=None, init=False)
 
@@ -60,10 +70,12 @@ class Stream:
     def _blocks(self, parts: Sequence[Part]) -> Generator[Any]:
         for part in parts:
             for rows in part.read():
+                self.gauge.n_bytes += rows.n_bytes
                 block: Any = rows
                 for function, arguments in self.functions:
                     block = None if block is None else function(block, *arguments)
                 yield block
+        self.gauge.n_passes += 1
 
 
 def read_ahead(blocks: Generator[Any]) -> Generator[Any]:
@@ -84,15 +96,25 @@ def read_ahead(blocks: Generator[Any]) -> Generator[Any]:
                 waiting.cancel()
 
 
-def as_blocks(X: Any, y: Any, sample_weight: Any = None, offset: Any = None) -> Blocks | None:
-    """Return the blocks that the user's X stands for; None if it is one piece of data in memory."""
-    if all(hasattr(X, verb) for verb in ("map", "reduce", "epoch")):
-        return _alone(X, y, sample_weight, offset)  # type: ignore[no-any-return]
+def as_blocks(X: Any, y: Any, sample_weight: Any = None, offset: Any = None, *, numbers: bool = True) -> Blocks | None:
+    """Return the blocks that the user's X stands for; None if it is one piece of data in memory.
+
+    `numbers` says whether targets are numbers, not labels.
+    """
+    others = {"y": y, "sample_weight": sample_weight, "offset": offset}
+    if is_path(X):
+        return Stream(file_parts(X, **others, numbers=numbers))
+    if isinstance(y, str) and _is_arrow_stream(X):
+        return Stream([batches_part(X, **others)], once=True)
     if is_distributed(X):
-        return partitions(X, y, sample_weight, offset)
-    if y is None and is_iterable_of_blocks(X):
-        return _alone(from_iterable(X), y, sample_weight, offset)  # type: ignore[no-any-return]
-    return None
+        return partitions(X, **others)
+    is_blocks = all(hasattr(X, verb) for verb in ("map", "reduce", "epoch"))
+    if not is_blocks and (y is not None or not _is_iterable_of_blocks(X)):
+        return None
+    for name, given in others.items():
+        if given is not None:
+            raise InputError(f"{name}: expected None where X is blocks (X, y[, sample_weight]), which have their own")
+    return X if is_blocks else _of_iterable(X)
 
 
 def check_lasting(blocks: Blocks) -> None:
@@ -101,78 +123,46 @@ def check_lasting(blocks: Blocks) -> None:
         raise InputError(ONCE)
 
 
-def _alone(blocks: Any, y: Any, sample_weight: Any, offset: Any) -> Any:
-    for name, given in (("y", y), ("sample_weight", sample_weight), ("offset", offset)):
-        if given is not None:
-            raise InputError(f"{name}: expected None where X is blocks (X, y[, sample_weight]), which have their own")
-    return blocks
+def _is_arrow_stream(X: Any) -> bool:
+    """Return whether X gives record batches, and is no table in memory."""
+    return hasattr(X, "__arrow_c_stream__") and not hasattr(X, "__len__")
 
 
-def is_iterable_of_blocks(X: Any) -> bool:
+def _is_iterable_of_blocks(X: Any) -> bool:
     """Return whether X gives blocks one by one, or is a function that returns what does; not whether these are good."""
-    if isinstance(X, (str, bytes, os.PathLike, np.generic)) or any(
-        hasattr(X, name) for name in ("__array__", "tocsr", "__dlpack__", "__arrow_c_stream__", "__dataframe__")
-    ):
+    in_memory = ("__array__", "tocsr", "__dlpack__", "__arrow_c_stream__", "__dataframe__", "collect_schema")
+    if isinstance(X, (bytes, np.generic)) or any(hasattr(X, name) for name in in_memory):
         return False
     if isinstance(X, (list, tuple)):
-        return len(X) > 0 and all(_is_block(block) for block in X)
+        return len(X) > 0 and all(isinstance(block, tuple) and len(block) in SIZES for block in X)
     return callable(X) or hasattr(X, "__iter__")
 
 
-def _is_block(given: Any) -> bool:
-    if not isinstance(given, tuple) or len(given) not in SIZES:
-        return False
-    shape = getattr(given[0], "shape", None)
-    return shape is None or len(shape) > 0
-
-
-def from_iterable(blocks: Any) -> Stream:
-    """Return the stream of a list of blocks, of what can be iterated again, or of a function that opens it."""
+def _of_iterable(blocks: Any) -> Stream:
     if isinstance(blocks, (list, tuple)):
-        return Stream([Part(f"block {i}", _reader([block], i)) for i, block in enumerate(blocks)])
-    if callable(blocks):
-        return Stream([Part("blocks", _opener(blocks))])
-    if iter(blocks) is blocks:
-        return Stream([Part("blocks", _reader(_Once(blocks), 0))], once=True)
-    return Stream([Part("blocks", _reader(blocks, 0))])
+        return Stream([GivenPart(f"block {i}", [block], i) for i, block in enumerate(blocks)])
+    once = not callable(blocks) and iter(blocks) is blocks
+    return Stream([GivenPart("blocks", blocks)], once=once)
 
 
-class _Once:
-    """An iterator that says so when it is asked for a second time."""
+@dataclass
+class GivenPart:
+    """Blocks of the user's: what can be iterated, or a function that returns it."""
 
-    def __init__(self, blocks: Iterator[Any]) -> None:
-        self.blocks, self.is_read = blocks, False
+    name: str
+    blocks: Any
+    first: int = 0
+    """The number of the first block."""
 
-    def __iter__(self) -> Iterator[Any]:
-        if self.is_read:
-            raise InputError(ONCE)
-        self.is_read = True
-        return self.blocks
-
-
-#: Where more than one pass is needed.
-ONCE = (
-    "X: expected blocks that can be read again, once a step; this is an iterator, which is spent after one pass; pass "
-    "the function that makes it (X=blocks, not X=blocks()), or a list. loss='mse' with all rows needs only one pass"
-)
-
-
-def _opener(function: Callable[[], Any]) -> Callable[[], Iterable[Rows]]:
-    def read() -> Iterable[Rows]:
-        opened = function()
-        if not hasattr(opened, "__iter__"):
-            raise InputError(f"X: expected a function that returns blocks; {function!r} returned {opened!r}")
-        return _named(opened, 0)
-
-    return read
-
-
-def _reader(blocks: Iterable[Any], first: int) -> Callable[[], Iterable[Rows]]:
-    return lambda: _named(blocks, first)
-
-
-def _named(blocks: Iterable[Any], first: int) -> Iterator[Rows]:
-    for i, block in enumerate(blocks, first):
-        if not isinstance(block, (tuple, list)) or len(block) not in SIZES:
-            raise InputError(f"X: expected blocks (X, y) or (X, y, sample_weight); block {i} is {type(block).__name__}")
-        yield Rows(f"block {i}", *block)
+    def read(self) -> Iterator[Rows]:
+        """Yield the blocks."""
+        blocks = self.blocks
+        if callable(blocks):
+            blocks = blocks()
+            if not hasattr(blocks, "__iter__"):
+                raise InputError(f"X: expected a function that returns blocks; {self.blocks!r} returned {blocks!r}")
+        for i, block in enumerate(blocks, self.first):
+            if not isinstance(block, (tuple, list)) or len(block) not in SIZES:
+                found = f"{len(block)} values" if isinstance(block, (tuple, list)) else type(block).__name__
+                raise InputError(f"X: expected blocks (X, y) or (X, y, sample_weight); block {i} is {found}")
+            yield Rows(f"block {i}", *block)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import zlib
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from steepest.blocks import named
 from steepest.design import SCAN_ROWS, Csr, as_design, check_finite, computed_in
 from steepest.errors import InputError
 from steepest.losses import LogLoss, SquaredHinge, as_loss
@@ -19,8 +19,6 @@ from steepest.tables import expect_names
 from steepest.validation import as_labels, flag, is_table, to_host, weights_in_range, weights_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
     from steepest.blocks import Blocks, Rows
@@ -32,16 +30,6 @@ OF_LABELS = (LogLoss, SquaredHinge)
 MOST_MOMENT_COLUMNS = 1536
 #: Rows whose squares are taken at a time: small enough to stay in cache.
 CHUNK_ENTRIES = 1 << 16
-
-
-@contextmanager
-def named(name: str) -> Iterator[None]:
-    """Say of which block an error is."""
-    try:
-        yield
-    except InputError as error:
-        error.args = (f"{name}: {error}",)
-        raise
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,6 +124,7 @@ def survey_of(
         return None
     with named(rows.name):
         design, names = as_design(rows.X)
+        names = names or rows.feature_names
         dtype, d = computed_in(design), int(design.shape[1])
         if rows.y is None:
             raise InputError("y: expected targets; got None")

@@ -228,6 +228,10 @@ def class_numbers(
     y: ArrayLike, n_samples: int, classes: ArrayLike | None, loss: str, *, most: float = np.inf
 ) -> tuple[NDArray[np.int64], NDArray[Any]]:
     """Return the number of each row's class, counted from 0, and the labels in their order, two of them at least."""
+    if isinstance(classes, np.ndarray) and isinstance(y, np.ndarray) and y.shape == (n_samples,):
+        numbers = _numbers_among(classes, y)
+        if numbers is not None and LEAST_CLASSES <= len(classes) <= most:
+            return numbers, classes
     labels, found = as_labels("y", y, n_samples, loss)
     if classes is None:
         order = found
@@ -244,6 +248,18 @@ def class_numbers(
         )
     sorter = np.argsort(order)
     return sorter[np.searchsorted(order, labels, sorter=sorter)], order
+
+
+def _numbers_among(classes: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.int64] | None:
+    """Return the number of each label if all are among `classes`, which are sorted: without a sort of all labels."""
+    if (
+        labels.dtype.kind != classes.dtype.kind
+        or labels.dtype.kind not in "iubfU"
+        or not (classes[1:] > classes[:-1]).all()
+    ):
+        return None
+    numbers = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
+    return numbers if (classes[numbers] == labels).all() else None
 
 
 def as_classes(classes: ArrayLike) -> NDArray[Any]:
