@@ -29,7 +29,7 @@ FAN_IN = 8
 #: Seconds between two looks at where the partitions are.
 LOOK_AGAIN = 2.0
 #: Seconds that news may be late, that a question to the scheduler may take, and that no worker may be there.
-MOMENT, ANSWER, NO_WORKER = 1.0, 10.0, 60.0
+MOMENT, ANSWER, NO_WORKER = 1.0, 5.0, 60.0
 #: How long a pass may take; ``dask.config.set({"steepest.longest-pass": …})`` says otherwise.
 LONGEST = "1 hour"
 #: A task that fails is tried again so many times: files may be out of reach for a moment.
@@ -45,9 +45,12 @@ class Partitions:
         import dask
 
         self.client, self.futures = client, list(futures)
+        self.address = client.scheduler.address
         self.longest_pass = _seconds(dask.config.get("steepest.longest-pass", LONGEST))
         self.groups: list[tuple[str, list[int]]] = []
         self.running: list[Future] = []
+        """The tasks of this pass, one a group."""
+        self.joining: list[Future] = []
         self.looked = -1.0
         self.apart = False
         """Whether each partition is a task of its own, to find the one that kills its worker."""
@@ -78,19 +81,39 @@ class Partitions:
 
     def reduce(self, task: Callable[..., Any], merge: Callable[[Any, Any], Any], *broadcast: Any) -> Any:
         """Return ``task(partition, *broadcast)`` of all partitions, merged pairwise in order; None is left out."""
-        with self._named():
-            if self.looked < 0:
-                self._wait(self.futures)
-            try:
-                nodes = self._nodes(task, merge, broadcast)
-            except _killed_worker():
-                if self.apart or self._failed(self.futures):
-                    raise
-                # One of a group: alone it will be known, or have the memory that it needs.
-                self.apart, self.looked = True, 0.0
-                nodes = self._nodes(task, merge, broadcast)
+        try:
+            with self._named():
+                nodes = self._whole(task, merge, broadcast)
+        finally:
+            # A task that failed may be waited for by others, and tried again.
+            for future in (*self.running, *self.joining):
+                future.release()
+            self.running, self.joining = [], []
         (result,) = nodes.values()
         return result
+
+    def _whole(self, task: Callable[..., Any], merge: Callable[[Any, Any], Any], broadcast: tuple[Any, ...]) -> Nodes:
+        if self.looked < 0:
+            self._wait(self.futures)
+        try:
+            return self._nodes(task, merge, broadcast)
+        except _killed_worker():
+            if self.apart or self._failed(self.futures):
+                raise
+            return self._one_by_one(task, merge, broadcast)
+
+    def _one_by_one(
+        self, task: Callable[..., Any], merge: Callable[[Any, Any], Any], broadcast: tuple[Any, ...]
+    ) -> Nodes:
+        """Read one partition after the other, then all as tasks of their own: that which kills its worker is known."""
+        # Whatever waits at a worker that dies is suspected with the task that killed it.
+        self.apart = True
+        nodes: Nodes = {}
+        for number in range(len(self)):
+            self.groups, self.looked = [("", [number])], time.monotonic()
+            nodes |= self._nodes(task, merge, broadcast)
+        self.looked = 0.0
+        return subtrees(nodes, len(self), merge)
 
     def _nodes(self, task: Callable[..., Any], merge: Callable[[Any, Any], Any], broadcast: tuple[Any, ...]) -> Nodes:
         if time.monotonic() - self.looked > LOOK_AGAIN:
@@ -117,6 +140,7 @@ class Partitions:
                 self.client.submit(_joined, parts[i : i + FAN_IN], n, merge, pure=False)
                 for i in range(0, len(parts), FAN_IN)
             ]
+            self.joining += parts
         return subtrees(_union(self._results(parts)), n, merge)
 
     def _shared(self, broadcast: tuple[Any, ...]) -> list[Any]:
@@ -153,12 +177,16 @@ class Partitions:
 
     def _wait(self, futures: Sequence[Future]) -> None:
         """Wait until all tasks are done, as long as there is somebody to do them."""
-        import distributed
+        from distributed import as_completed
+
+        async def done() -> None:
+            async for _ in as_completed(futures, loop=self.client.loop):
+                pass
 
         began = staffed = time.monotonic()
         while True:
             try:
-                distributed.wait(futures, timeout=min(ANSWER, self.longest_pass))
+                self.client.sync(done, callback_timeout=min(ANSWER, self.longest_pass))
             except TimeoutError:
                 now = time.monotonic()
                 if self._threads():
@@ -191,21 +219,22 @@ class Partitions:
         try:
             yield
         except KilledWorker as error:
+            died = error.allowed_failures + 1
             raise ClusterError(
-                f"{self._culprit(error.task)}: each of the {error.allowed_failures + 1} workers that read it died; their logs "
-                "say why; most often memory is short: make partitions smaller"
+                f"{self._culprit(error.task)}: each of the {died} workers that read it died; their logs say why; most "
+                "often memory is short: make partitions smaller"
             ) from error
-        except (CommClosedError, OSError, asyncio.CancelledError, concurrent.futures.CancelledError) as error:
-            if self.client.status != "running" or not self._failed(self.futures):
-                raise ClusterError(
-                    f"the scheduler at {self.client.scheduler.address} was lost, or what it knew: {error}; "
-                    "start another one and go on from a fit, or a checkpoint, with start="
-                ) from error
-            raise ClusterError(f"{self._culprit()}: {error}") from error
         except SteepestError:
             raise
-        except Exception as error:
-            raise ClusterError(f"{self._culprit()}: {type(error).__name__}: {error}") from error
+        except (Exception, asyncio.CancelledError) as error:
+            culprit = self._culprit()
+            cut_off = isinstance(error, (CommClosedError, asyncio.CancelledError, concurrent.futures.CancelledError))
+            if self.client.status != "running" or (cut_off and not self._failed(self.futures)):
+                raise ClusterError(
+                    f"the scheduler at {self.address} was lost, or what it knew: {error}; start another one and go on "
+                    "from the last fit with start="
+                ) from error
+            raise ClusterError(f"{culprit}: {type(error).__name__}: {error}") from error
 
     def _culprit(self, task: Any = None) -> str:
         """Return which partition failed, or made this task of a pass fail."""
@@ -222,7 +251,7 @@ class Partitions:
 
     @staticmethod
     def _failed(futures: Sequence[Future]) -> list[int]:
-        return [number for number, future in enumerate(futures) if future.status in {"error", "cancelled", "lost"}]
+        return [number for number, future in enumerate(futures) if future.status in {"error", "cancelled"}]
 
 
 def grouped(held: list[list[str]], threads: dict[str, int]) -> list[tuple[str, list[int]]]:
