@@ -81,8 +81,11 @@ def empty_passes(quick: bool) -> list[dict[str, float]]:  # noqa: FBT001
     for n_workers, n_partitions in EMPTY[:3] if quick else EMPTY:
         client = cluster(n_workers)
         rows = partitions(da.zeros((n_partitions * 10, 50), chunks=(10, -1)), np.zeros(n_partitions * 10))
+        busy = time.process_time()
         taken = seconds(lambda rows=rows: rows.reduce(nothing, added, vector), ROUNDS)
-        found.append({"workers": n_workers, "partitions": n_partitions, "seconds": taken})
+        # The scheduler runs in this process.
+        busy = (time.process_time() - busy) / (ROUNDS + 1)
+        found.append({"workers": n_workers, "partitions": n_partitions, "seconds": taken, "busy": busy})
         close(client)
     return found
 
@@ -129,7 +132,7 @@ def gap_of(coef: Any, intercept: Any, data: tuple[Any, Any], best: float) -> flo
 
 
 def ours(X: Any, y: Any, steps: int) -> tuple[Any, Any]:
-    """This package."""
+    """Ask for the fewest passes."""
     fit = st.descend(X, y, loss="log_loss", method="auto", n_steps=steps)
     return fit.coef, fit.intercept
 
@@ -202,11 +205,11 @@ def versions() -> str:
     return ", ".join(found)
 
 
-def fitted(empty: list[dict[str, float]]) -> tuple[float, float, float]:
-    """Seconds of a pass, of each task in it, and of each partition: least squares over the empty passes."""
+def fitted(empty: list[dict[str, float]], what: str) -> list[float]:
+    """Seconds of a pass, of each worker in it, and of each partition: least squares over the empty passes."""
     design = np.array([[1.0, line["workers"], line["partitions"]] for line in empty])
-    base, task, partition = np.linalg.lstsq(design, np.array([line["seconds"] for line in empty]))[0]
-    return float(base), float(task), float(partition)
+    found: list[float] = np.linalg.lstsq(design, np.array([line[what] for line in empty]))[0].tolist()
+    return found
 
 
 def main() -> None:
@@ -214,13 +217,16 @@ def main() -> None:
     quick = "--quick" in sys.argv
     warnings.simplefilter("ignore")
     empty = empty_passes(quick)
-    base, task, partition = fitted(empty)
     print("## A cluster of processes", "", f"{processor()}; {versions()}.", "", sep="\n")
-    print("Passes without work:", "", "| workers | partitions | a pass |", "|---|---|---|", sep="\n")
+    print("Passes without work:", "", "| workers | partitions | a pass | client and scheduler |", sep="\n")
+    print("|---|---|---|---|")
     for line in empty:
-        print(f"| {line['workers']} | {line['partitions']} | {line['seconds'] * 1e3:.1f} ms |")
-    print("", f"A pass {base * 1e3:.1f} ms, each worker in it {task * 1e3:.2f} ms, ", sep="\n", end="")
-    print(f"each partition {partition * 1e3:.3f} ms.", "", sep="\n")
+        taken, busy = line["seconds"] * 1e3, line["busy"] * 1e3
+        print(f"| {line['workers']} | {line['partitions']} | {taken:.1f} ms | {busy:.1f} ms |")
+    for what, words in (("seconds", "A pass"), ("busy", "Of client and scheduler a pass")):
+        base, task, partition = (1e3 * part for part in fitted(empty, what))
+        print("", f"{words} {base:.1f} ms, each worker {task:.2f} ms, each partition {partition:.3f} ms.", sep="\n")
+    print()
     client = cluster(N_WORKERS)
     steps = [step_cost(n // 10 if quick else n, d) for n, d in SHAPES]
     print(f"A step of log_loss, {N_WORKERS} workers, {N_PARTITIONS} partitions, float64:", "", sep="\n")
@@ -240,8 +246,8 @@ def main() -> None:
     for name, result, taken in lines:
         print(f"| {name} | {result} | {taken:.2f} | {taken / lines[0][2]:.1f}× |")
     if not quick:
-        measured = {"base": base, "task": task, "partition": partition, "workers": N_WORKERS}
-        RESULTS.write_text(json.dumps({**measured, "empty": empty, "steps": steps}, indent=1) + "\n", encoding="utf-8")
+        measured = {"workers": N_WORKERS, "partitions": N_PARTITIONS, "empty": empty, "steps": steps}
+        RESULTS.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
