@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 from steepest.data import COMPRESSIONS, DELIMITERS, PARQUET
 from steepest.errors import InputError
 from steepest.sources.arrays import npy_parts
-from steepest.sources.files import File
+from steepest.sources.files import File, is_path
 from steepest.sources.sparse import svmlight_parts
 from steepest.sources.tables import csv_parts, parquet_parts
 
 if TYPE_CHECKING:
     from steepest.blocks import Part
+
+__all__ = ["file_parts", "is_path"]
 
 SVMLIGHT = {".svm", ".svmlight", ".libsvm"}
 KINDS = {
@@ -24,13 +26,6 @@ KINDS = {
     "csv": set(DELIMITERS),
     "svmlight": SVMLIGHT,
 }
-
-
-def is_path(given: Any) -> bool:
-    """Return whether `given` is a path or a list of paths."""
-    if isinstance(given, (list, tuple)):
-        return len(given) > 0 and all(isinstance(path, (str, os.PathLike)) for path in given)
-    return isinstance(given, (str, os.PathLike))
 
 
 def file_parts(X: Any, y: Any, sample_weight: Any, offset: Any, *, numbers: bool) -> list[Part]:

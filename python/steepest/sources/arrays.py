@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ import numpy as np
 
 from steepest.blocks import Part, Rows
 from steepest.errors import InputError
-from steepest.sources.files import BLOCK_BYTES, File
+from steepest.sources.files import File, block_rows, is_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,29 +18,38 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Column:
-    """A column that stands by itself: an array in memory, or a .npy file."""
+    """A column that stands by itself: an array in memory, or .npy files one after the other."""
 
-    values: Any
-    file: File | None = None
+    pieces: tuple[tuple[Any, int], ...]
+    """Arrays or files, and how many rows they have."""
 
     @classmethod
     def of(cls, name: str, given: Any, n: int) -> Column | None:
         """Return what the user gave for as many rows, None if nothing."""
         if given is None:
             return None
-        if isinstance(given, (str, os.PathLike)):
-            file = File.of(given)
-            shape = _npy_header(file)[0]
+        if is_path(given):
+            found: list[Any] = [
+                File.of(path, name) for path in (given if isinstance(given, (list, tuple)) else [given])
+            ]
+            shapes = [_npy_header(file)[0] for file in found]
         else:
-            file, given = None, np.asarray(given)
-            shape = given.shape
-        if not shape or shape[0] != n:
-            raise InputError(f"{name}: expected {n} rows, one a row of X; got shape {shape}")
-        return cls(given if file is None else None, file)
+            found = [np.asarray(given)]
+            shapes = [found[0].shape]
+        lengths = [shape[0] if shape else 0 for shape in shapes]
+        if sum(lengths) != n:
+            raise InputError(f"{name}: expected {n} rows, one a row of X; got {sum(lengths)}")
+        return cls(tuple(zip(found, lengths, strict=True)))
 
     def rows(self, start: int, stop: int) -> Any:
         """Return some of them."""
-        return self.values[start:stop] if self.file is None else _npy_rows(self.file, start, stop)
+        parts, first = [], 0
+        for piece, length in self.pieces:
+            a, b = max(start - first, 0), min(stop - first, length)
+            if a < b:
+                parts.append(_npy_rows(piece, a, b) if isinstance(piece, File) else piece[a:b])
+            first += length
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 @dataclass(frozen=True)
@@ -96,29 +104,20 @@ def _npy_rows(file: File, start: int, stop: int) -> Any:
 
 
 def npy_parts(files: list[File], y: Any, sample_weight: Any, offset: Any) -> list[Part]:
-    """Return the pieces of .npy files; targets, weights and offsets are arrays or .npy files of as many rows."""
-    headers = [_npy_header(file) for file in files]
+    """Return the pieces of .npy files; targets, weights and offsets are arrays or .npy files of as many rows in all."""
     if y is None:
         raise InputError("y: expected an array or a .npy file, with a target for each row of X; got None")
-    total = sum(shape[0] for shape, _, _ in headers if shape)
-    parts: list[Part] = []
-    given = {"y": y, "sample_weight": sample_weight, "offset": offset}
-    by_file = isinstance(y, (list, tuple)) and all(isinstance(name, (str, os.PathLike)) for name in y)
-    if by_file and len(y) != len(files):
-        raise InputError(f"y: expected as many files as X has, {len(files)}; got {len(y)}")
-    columns = () if by_file else tuple(Column.of(name, values, total) for name, values in given.items())
-    first = 0
-    for i, (file, (shape, dtype, _)) in enumerate(zip(files, headers, strict=True)):
+    headers = [_npy_header(file) for file in files]
+    for file, (shape, _, _) in zip(files, headers, strict=True):
         if not 1 <= len(shape) <= 2:  # noqa: PLR2004
             raise InputError(f"{file.path}: expected shape (n_samples, n_features); got {shape}")
-        own = (
-            tuple(Column.of(n, v[i] if v is not None else v, shape[0]) for n, v in given.items())
-            if by_file
-            else columns
-        )
-        row_bytes = max(1, int(np.prod(shape[1:], dtype=np.int64)) * dtype.itemsize)
-        step = max(1, BLOCK_BYTES // row_bytes)
-        begin = 0 if by_file else first
-        parts += [NpyPart(file, a, min(a + step, shape[0]), own, begin) for a in range(0, shape[0], step)]
+    given = {"y": y, "sample_weight": sample_weight, "offset": offset}
+    total = sum(shape[0] for shape, _, _ in headers)
+    columns = tuple(Column.of(name, values, total) for name, values in given.items())
+    parts: list[Part] = []
+    first = 0
+    for file, (shape, dtype, _) in zip(files, headers, strict=True):
+        step = block_rows(int(np.prod(shape[1:], dtype=np.int64)) * dtype.itemsize)
+        parts += [NpyPart(file, a, min(a + step, shape[0]), columns, first) for a in range(0, shape[0], step)]
         first += shape[0]
     return parts

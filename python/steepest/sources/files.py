@@ -6,7 +6,7 @@ import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from steepest.errors import InputError
 
@@ -15,6 +15,18 @@ if TYPE_CHECKING:
 
 #: Bytes of a block, about: enough that a pass spends its time in the kernel, few enough that some fit any memory.
 BLOCK_BYTES = 16 << 20
+
+
+def block_rows(row_bytes: int) -> int:
+    """Return how many rows of so many bytes make a block."""
+    return max(1, BLOCK_BYTES // max(1, row_bytes))
+
+
+def is_path(given: Any) -> bool:
+    """Return whether `given` is a path or a list of paths."""
+    if isinstance(given, (list, tuple)):
+        return len(given) > 0 and all(isinstance(path, (str, os.PathLike)) for path in given)
+    return isinstance(given, (str, os.PathLike))
 
 
 @dataclass(frozen=True)
@@ -27,11 +39,11 @@ class File:
     """Nanoseconds."""
 
     @classmethod
-    def of(cls, path: str | os.PathLike[str]) -> File:
+    def of(cls, path: str | os.PathLike[str], argument: str = "X") -> File:
         """Return the file at `path`; an error if there is none."""
         name = os.fspath(path)
         if not Path(name).is_file():
-            raise InputError(f"X: {name} does not exist or is not a file")
+            raise InputError(f"{argument}: {name} does not exist or is not a file")
         found = Path(name).stat()
         return cls(name, found.st_size, found.st_mtime_ns)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from steepest.blocks import Part, Rows
 from steepest.errors import InputError, MissingPackageError
-from steepest.sources.files import BLOCK_BYTES, File
+from steepest.sources.files import File, block_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,10 +60,11 @@ def svmlight_parts(files: list[File]) -> list[Part]:
         import sklearn  # noqa: F401
     except ImportError:
         raise MissingPackageError("X: reading svmlight files needs scikit-learn: pip install scikit-learn") from None
+    step = block_rows(1)
     parts = [
-        SvmlightPart(file, start, min(BLOCK_BYTES, file.size - start), MOST_COLUMNS, zero_based=True)
+        SvmlightPart(file, start, min(step, file.size - start), MOST_COLUMNS, zero_based=True)
         for file in files
-        for start in range(0, file.size, BLOCK_BYTES)
+        for start in range(0, file.size, step)
     ]
     found = [part.columns() for part in parts]
     largest = max((most for _, most in found), default=0)

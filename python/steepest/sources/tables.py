@@ -13,7 +13,7 @@ import numpy as np
 from steepest.blocks import Part, Rows, named
 from steepest.data import DELIMITERS
 from steepest.errors import InputError, MissingPackageError
-from steepest.sources.files import BLOCK_BYTES, File
+from steepest.sources.files import File, block_rows
 from steepest.tables import as_matrix
 
 if TYPE_CHECKING:
@@ -157,9 +157,9 @@ def parquet_parts(files: list[File], y: Any, sample_weight: Any, offset: Any) ->
         if names is None:
             names = Names.of(file.path, found, y, sample_weight, offset)
         names.check(file.path, found)
-        block_rows = max(1, BLOCK_BYTES // (8 * len(names.features)))
+        step = block_rows(8 * len(names.features))
         starts = np.cumsum([0, *lengths])
-        parts += [ParquetPart(file, i, int(starts[i]), names, block_rows) for i in range(len(lengths))]
+        parts += [ParquetPart(file, i, int(starts[i]), names, step) for i in range(len(lengths))]
     return parts
 
 
@@ -195,7 +195,7 @@ def _open_csv(file: File, types: dict[str, Any]) -> Any:
     suffixes = [suffix for suffix in Path(file.path).suffixes if suffix.lower() in DELIMITERS]
     return csv.open_csv(
         file.path,
-        read_options=csv.ReadOptions(block_size=BLOCK_BYTES // 2),
+        read_options=csv.ReadOptions(block_size=block_rows(2)),
         parse_options=csv.ParseOptions(delimiter=DELIMITERS[suffixes[-1].lower()]),
         convert_options=csv.ConvertOptions(strings_can_be_null=True, column_types=types),
     )

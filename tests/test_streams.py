@@ -1,0 +1,252 @@
+"""Data beyond memory: every kind of file and stream gives the descent that the same rows give in memory."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from numpy.typing import NDArray
+from pyarrow import csv, parquet
+from sklearn.datasets import dump_svmlight_file
+
+import steepest as st
+from steepest.sources import files
+from steepest.streams import IN_FLIGHT, read_ahead
+from tolerance import tolerance
+
+Write = Callable[[Path, NDArray[Any], NDArray[Any], NDArray[Any]], tuple[Any, dict[str, Any]]]
+
+N, D = 700, 4
+CLOSE = tolerance(np.float64, N, 1e4)
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of about a hundred rows."""
+    monkeypatch.setattr(files, "BLOCK_BYTES", 100 * D * 8)
+
+
+@pytest.fixture
+def data() -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    generator = np.random.default_rng(7)
+    X = generator.normal(size=(N, D)) * [1, 30, 1, 0.1] + [0, 0, 100, 0]
+    # The last label is in the last rows only.
+    y = np.where(X[:, 0] + generator.normal(size=N) > 0, "yes", "no").astype("U7")
+    y[-5:] = "perhaps"
+    return X, y, generator.integers(0, 3, size=N).astype(float)
+
+
+def table(X: NDArray[Any], y: NDArray[Any], weights: NDArray[Any]) -> pa.Table:
+    return pa.table({**{f"c{j}": X[:, j] for j in range(X.shape[1])}, "label": y, "weight": weights})
+
+
+def as_npy(folder: Path, X: NDArray[Any], y: NDArray[Any], weights: NDArray[Any]) -> tuple[Any, dict[str, Any]]:
+    for name, array in (("X", X), ("y", y), ("w", weights)):
+        np.save(folder / name, array)
+    return folder / "X.npy", {"y": folder / "y.npy", "sample_weight": str(folder / "w.npy")}
+
+
+def as_npy_files(folder: Path, X: NDArray[Any], y: NDArray[Any], weights: NDArray[Any]) -> tuple[Any, dict[str, Any]]:
+    for name, rows in (("1", slice(250)), ("2", slice(250, None))):
+        np.save(folder / f"X{name}", X[rows])
+        np.save(folder / f"y{name}", y[rows])
+    y_files = [folder / "y1.npy", folder / "y2.npy"]
+    return [folder / "X1.npy", folder / "X2.npy"], {"y": y_files, "sample_weight": weights}
+
+
+def as_parquet(folder: Path, X: NDArray[Any], y: NDArray[Any], weights: NDArray[Any]) -> tuple[Any, dict[str, Any]]:
+    parquet.write_table(table(X, y, weights), folder / "all.parquet", row_group_size=300)
+    return str(folder / "all.parquet"), {"y": "label", "sample_weight": "weight"}
+
+
+def as_parquet_files(folder: Path, X: NDArray[Any], y: Any, weights: NDArray[Any]) -> tuple[Any, dict[str, Any]]:
+    parts = table(X, y, weights)
+    for name, part in (("a", parts[:250]), ("b", parts[250:250]), ("c", parts[250:])):
+        parquet.write_table(part, folder / f"{name}.parquet")
+    return folder / "*.parquet", {"y": "label", "sample_weight": "weight"}
+
+
+def as_csv(folder: Path, X: NDArray[Any], y: NDArray[Any], weights: NDArray[Any]) -> tuple[Any, dict[str, Any]]:
+    csv.write_csv(table(X, y, weights), folder / "all.csv")
+    return folder / "all.csv", {"y": "label", "sample_weight": "weight"}
+
+
+def as_csv_files(folder: Path, X: NDArray[Any], y: NDArray[Any], weights: NDArray[Any]) -> tuple[Any, dict[str, Any]]:
+    parts = table(X, y, weights)
+    csv.write_csv(parts[:250], folder / "a.csv")
+    with pa.output_stream(folder / "b.csv.gz", compression="gzip") as packed:
+        csv.write_csv(parts[250:], packed)
+    return [folder / "a.csv", folder / "b.csv.gz"], {"y": "label", "sample_weight": "weight"}
+
+
+def as_blocks(_: Path, X: NDArray[Any], y: NDArray[Any], weights: NDArray[Any]) -> tuple[Any, dict[str, Any]]:
+    return [(X[a : a + 90], y[a : a + 90], weights[a : a + 90]) for a in range(0, N, 90)], {}
+
+
+def as_function(folder: Path, X: NDArray[Any], y: NDArray[Any], weights: NDArray[Any]) -> tuple[Any, dict[str, Any]]:
+    blocks, _ = as_blocks(folder, X, y, weights)
+
+    def opened() -> Iterator[Any]:
+        yield from blocks
+
+    return opened, {}
+
+
+def as_iterable(folder: Path, X: NDArray[Any], y: NDArray[Any], weights: NDArray[Any]) -> tuple[Any, dict[str, Any]]:
+    blocks, _ = as_blocks(folder, X, y, weights)
+
+    class Iterable:
+        def __iter__(self) -> Iterator[Any]:
+            return iter(blocks)
+
+    return Iterable(), {}
+
+
+FORMS: dict[str, Write] = {
+    "npy": as_npy,
+    "npy files": as_npy_files,
+    "parquet": as_parquet,
+    "parquet files": as_parquet_files,
+    "csv": as_csv,
+    "csv files": as_csv_files,
+    "blocks": as_blocks,
+    "function": as_function,
+    "iterable": as_iterable,
+}
+every_form = pytest.mark.parametrize("form", FORMS)
+
+
+@every_form
+@pytest.mark.parametrize("method", ["auto", "nesterov"])
+def test_labels(form: str, method: str, tmp_path: Path, data: Any) -> None:
+    X, y, weights = data
+    options: dict[str, Any] = {"loss": "log_loss", "alpha": 0.01, "method": method, "precondition": True, "n_steps": 9}
+    whole = st.descend(X, y, sample_weight=weights, **{**options, "method": "lbfgs" if method == "auto" else method})
+    given, others = FORMS[form](tmp_path, X, y, weights)
+    fit = st.descend(given, **others, **options)
+    assert fit.classes is not None
+    assert fit.classes.tolist() == ["no", "perhaps", "yes"]
+    np.testing.assert_allclose(fit.parameters, whole.parameters, rtol=CLOSE, atol=CLOSE)
+    np.testing.assert_allclose(fit.history.loss, whole.history.loss, rtol=CLOSE)
+    assert fit.feature_names == ([f"c{j}" for j in range(D)] if "parquet" in form or "csv" in form else None)
+
+
+@every_form
+@pytest.mark.parametrize("method", ["auto", "gd"])
+def test_squared_errors_need_one_pass(form: str, method: str, tmp_path: Path, data: Any) -> None:
+    X, _, weights = data
+    y = X @ np.arange(1.0, 1.0 + D) + np.sin(np.arange(N))
+    options: dict[str, Any] = {"alpha": 0.01, "method": method, "precondition": True, "n_steps": 9}
+    whole = st.descend(X, y, sample_weight=weights, **options)
+    given, others = FORMS[form](tmp_path, X, y, weights)
+    fit = st.descend(given, **others, **options)
+    assert fit.strategy == "gram"
+    np.testing.assert_allclose(fit.parameters, whole.parameters, rtol=CLOSE, atol=CLOSE)
+
+
+def test_borders_decide_the_bits(tmp_path: Path, data: Any) -> None:
+    """Blocks of the same borders give the same bytes, wherever they come from."""
+    X, y, weights = data
+    blocks = [(X[a : a + 100], y[a : a + 100], weights[a : a + 100]) for a in range(0, N, 100)]
+    given, others = as_npy(tmp_path, X, y, weights)
+    options: dict[str, Any] = {"loss": "log_loss", "alpha": 0.01, "method": "lbfgs", "n_steps": 9}
+    fits = [
+        st.descend(given, **others, **options),
+        st.descend(blocks, **options),
+        st.descend(lambda: blocks, **options),
+    ]
+    assert len({fit.parameters.tobytes() for fit in fits}) == 1
+    assert len({fit.history.loss.tobytes() for fit in fits}) == 1
+
+
+def test_svmlight(tmp_path: Path, data: Any) -> None:
+    X, y, _ = data
+    X = np.where(np.abs(X) < 0.05, 0, X)
+    dump_svmlight_file(X, (y == "yes").astype(int), str(tmp_path / "rows.svm"), zero_based=False)
+    fit = st.descend(tmp_path / "rows.svm", loss="log_loss", method="lbfgs", n_steps=9, precondition=True)
+    whole = st.descend(X, (y == "yes") * 1.0, loss="log_loss", method="lbfgs", n_steps=9, precondition=True)
+    np.testing.assert_allclose(fit.parameters, whole.parameters, rtol=CLOSE, atol=CLOSE)
+
+
+def test_one_pass_is_one_pass(data: Any) -> None:
+    X, _, _ = data
+    y = X[:, 0]
+    n_opened = 0
+
+    def blocks() -> Iterator[Any]:
+        nonlocal n_opened
+        n_opened += 1
+        yield from ((X[a : a + 90], y[a : a + 90]) for a in range(0, N, 90))
+
+    for method in ("auto", "gd", "lbfgs", "nesterov"):
+        n_opened = 0
+        assert st.descend(blocks, method=method, n_steps=20).strategy == "gram"
+        assert n_opened == 1
+    # Once to look at all rows, once for the start, once a step; the full step of lbfgs was good enough each time.
+    for method in ("gd", "lbfgs"):
+        n_opened = 0
+        rate: Any = 0.5 if method == "gd" else "auto"
+        fit = st.descend(blocks, method=method, loss="huber", learning_rate=rate, precondition=True, n_steps=5)
+        assert fit.n_steps == 5
+        assert n_opened == 2 + 5
+
+
+def test_a_generator_can_be_read_once(data: Any) -> None:
+    X, y, _ = data
+    blocks = [(X[a : a + 90], X[a : a + 90, 0]) for a in range(0, N, 90)]
+    assert abs(st.descend(iter(blocks), method="auto").loss) < 1e-12
+    with pytest.raises(st.InputError, match="can be read only once: pass the function that opens them"):
+        st.descend(iter(blocks), loss="huber")
+    with pytest.raises(st.InputError, match="can be read only once"):
+        st.descend(iter(blocks), strategy="stream")
+    batches = table(X, y, X[:, 0]).select(["c0", "c1", "weight"]).to_batches(90)
+    reader = pa.RecordBatchReader.from_batches(batches[0].schema, batches)
+    assert abs(st.descend(reader, "weight", method="auto").loss) < 1e-12
+
+
+def test_memory_maps_are_used_in_place(tmp_path: Path, data: Any) -> None:
+    X, y, _ = data
+    np.save(tmp_path / "X", X)
+    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
+    options: dict[str, Any] = {"loss": "log_loss", "method": "lbfgs", "n_steps": 5}
+    assert st.descend(mapped, y, **options).parameters.tobytes() == st.descend(X, y, **options).parameters.tobytes()
+
+
+def test_reading_ahead_is_bounded_and_ends() -> None:
+    made: list[int] = []
+    closed = threading.Event()
+
+    def blocks() -> Iterator[int]:
+        try:
+            for i in range(100):
+                made.append(i)
+                yield i
+        finally:
+            closed.set()
+
+    before = threading.active_count()
+    ahead = read_ahead(blocks())  # type: ignore[arg-type]
+    assert next(ahead) == 0
+    time.sleep(0.1)
+    assert len(made) == 1 + IN_FLIGHT
+    assert threading.active_count() == before + 1
+    ahead.close()
+    assert closed.is_set()
+    assert threading.active_count() == before
+
+
+def test_what_the_reader_raises_is_raised_here() -> None:
+    def blocks() -> Iterator[Any]:
+        yield np.ones((3, 1)), np.ones(3)
+        raise ZeroDivisionError("the disk is gone")
+
+    before = threading.active_count()
+    with pytest.raises(ZeroDivisionError, match="the disk is gone"):
+        st.descend(blocks, method="auto")
+    assert threading.active_count() == before
