@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 import steepest
 from steepest.blocks import merged
+from steepest.distributed import connected
 from steepest.distributed.cluster import grouped, subtrees
 from tolerance import tolerance
 
@@ -23,10 +25,12 @@ import pandas as pd
 from dask import delayed
 
 import clusters
+import test_cli
 from clusters import ROWS, blocks, broken, poison, scale, table, together
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from distributed import Client
 
@@ -112,6 +116,7 @@ def test_bits_depend_on_no_number_of_workers(client: Client) -> None:
     assert found["mse"][0].strategy == "gram"
 
 
+command = test_cli.steepest
 OPTIONS: dict[str, Any] = {"alpha": 0.01, "method": "auto", "tol": 1e-10}
 
 
@@ -247,11 +252,45 @@ def test_without_a_client(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_scheduler_that_is_not_there() -> None:
-    from steepest.distributed import connect
-
     began = time.monotonic()
     with pytest.raises(steepest.InputError, match=r"^cluster: no scheduler answers at tcp://127\.0\.0\.1:9"):
-        connect("tcp://127.0.0.1:9")
+        with_cluster("tcp://127.0.0.1:9")
     assert time.monotonic() - began < 20
     with pytest.raises(steepest.InputError, match=r"^cluster: expected local:N"):
-        connect("local:none")
+        with_cluster("local:none")
+
+
+def with_cluster(address: str) -> None:
+    """Connect, and leave again."""
+    with connected(address):
+        pass
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv"])
+def test_command_line(two: Client, tmp_path: Path, command: Callable[..., Any], ending: str) -> None:
+    X, y = together(4)
+    names = list("abcde")
+    frame = pd.DataFrame(X, columns=names).assign(y=y)
+    for part in range(3):
+        rows = frame.iloc[part::3]
+        path = tmp_path / f"part-{part}.{ending}"
+        rows.to_parquet(path) if ending == "parquet" else rows.to_csv(path, index=False)
+    test = tmp_path / f"test.{ending}"
+    frame.to_parquet(test) if ending == "parquet" else frame.to_csv(test, index=False)
+    model = tmp_path / "model.safetensors"
+    outcome = command(
+        "fit",
+        str(tmp_path / f"part-*.{ending}"),
+        *("--target", "y", "--cluster", two.scheduler.address, "--eval", str(test), "--model", str(model)),
+        *("--tol", "1e-10", "--alpha", "0.01", "--drop", "e", "--json"),
+    )
+    assert outcome.code == 0, outcome.err
+    result = json.loads(outcome.out)
+    whole = steepest.descend(X[:, :4], y, **OPTIONS)
+    np.testing.assert_allclose([result["coefficients"][0][name] for name in names[:4]], whole.coef, rtol=1e-9)
+    assert result["rows"] == len(y)
+    assert steepest.load(model).predict(frame.drop(columns="y"))[0] == pytest.approx(
+        X[0, :4] @ whole.coef + whole.intercept
+    )
+    outcome = command("fit", str(tmp_path / f"part-*.{ending}"), "--target", "z", "--cluster", two.scheduler.address)
+    assert "target: there is no column 'z'; columns: a, b, c, d, e, y" in outcome.err

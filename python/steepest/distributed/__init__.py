@@ -8,6 +8,8 @@ Dask is imported only in this folder, and only when a cluster is asked for.
 
 from __future__ import annotations
 
+import logging
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +19,7 @@ from steepest.distributed.cluster import ANSWER, RETRIES, Partitions, about, cal
 from steepest.errors import InputError, MissingPackageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from distributed import Client
 
@@ -93,25 +95,50 @@ def current_client() -> Client:
     return client
 
 
-def connect(address: str) -> Client:
-    """Return a client of a scheduler, or of a new cluster on this machine: ``"tcp://…"`` or ``"local:4"``.
+@contextmanager
+def connected(address: str) -> Iterator[Client]:
+    """Yield a client of a scheduler, ``"tcp://…"``, or of a new cluster of processes on this machine, ``"local:4"``.
 
     Raises
     ------
     InputError
         If nobody answers there, in seconds.
     """
-    from distributed import Client, LocalCluster
-
+    try:
+        from distributed import Client, LocalCluster
+    except ImportError:
+        raise MissingPackageError("cluster: a cluster needs dask.distributed: pip install 'steepest[dask]'") from None
     kind, _, count = address.partition(":")
     if kind == "local":
         if not (count.isdecimal() and int(count) > 0):
             raise InputError(f"cluster: expected local:N with N workers; got {address!r}")
-        return Client(LocalCluster(n_workers=int(count), threads_per_worker=1, dashboard_address=None), timeout=ANSWER)
+        options: dict[str, Any] = {"threads_per_worker": 1, "dashboard_address": None, "silence_logs": logging.ERROR}
+        with LocalCluster(n_workers=int(count), **options) as workers, Client(workers, timeout=ANSWER) as client:
+            yield client
+        return
     try:
-        return Client(address, timeout=ANSWER)
+        client = Client(address, timeout=ANSWER)
     except (OSError, ValueError) as error:
         raise InputError(f"cluster: no scheduler answers at {address}: {error}; 'dask scheduler' starts one") from error
+    with client:
+        yield client
+
+
+def read_frames(pattern: str, target: str, only: Sequence[str] | None, drop: Collection[str]) -> Any:
+    """Return the table in Parquet or CSV files, which workers will read, as a dask dataframe of some columns."""
+    import dask.dataframe as dd
+
+    read = dd.read_parquet if pattern.lower().endswith((".parquet", ".pq")) else dd.read_csv
+    try:
+        frames = read(pattern)
+    except (OSError, ValueError) as error:
+        raise InputError(f"file: {pattern} cannot be read: {error}") from error
+    columns = [str(column) for column in frames.columns]
+    for argument, names in (("target", [target]), ("only", only or []), ("drop", drop)):
+        for name in names:
+            if name not in columns:
+                raise InputError(f"{argument}: there is no column {name!r}; columns: {', '.join(columns)}")
+    return frames[[name for name in columns if name == target or (name in only if only else name not in drop)]]
 
 
 def _parts(name: str, given: Any, blocks: Sequence[Any], lengths: Sequence[Any] | None) -> Sequence[Any]:

@@ -48,8 +48,8 @@ class Partitions:
         self.address = client.scheduler.address
         self.longest_pass = _seconds(dask.config.get("steepest.longest-pass", LONGEST))
         self.groups: list[tuple[str, list[int]]] = []
-        self.running: list[Future] = []
-        """The tasks of this pass, one a group."""
+        self.running: list[tuple[Future, list[int]]] = []
+        """The tasks of this pass, and which partitions each reads."""
         self.joining: list[Future] = []
         self.looked = -1.0
         self.apart = False
@@ -86,7 +86,7 @@ class Partitions:
                 nodes = self._whole(task, merge, broadcast)
         finally:
             # A task that failed may be waited for by others, and tried again.
-            for future in (*self.running, *self.joining):
+            for future in (*(future for future, _ in self.running), *self.joining):
                 future.release()
             self.running, self.joining = [], []
         (result,) = nodes.values()
@@ -95,31 +95,31 @@ class Partitions:
     def _whole(self, task: Callable[..., Any], merge: Callable[[Any, Any], Any], broadcast: tuple[Any, ...]) -> Nodes:
         if self.looked < 0:
             self._wait(self.futures)
+        if time.monotonic() - self.looked > LOOK_AGAIN:
+            self._look()
         try:
-            return self._nodes(task, merge, broadcast)
+            return self._nodes(self.groups, task, merge, broadcast)
         except _killed_worker():
             if self.apart or self._failed(self.futures):
                 raise
-            return self._one_by_one(task, merge, broadcast)
-
-    def _one_by_one(
-        self, task: Callable[..., Any], merge: Callable[[Any, Any], Any], broadcast: tuple[Any, ...]
-    ) -> Nodes:
-        """Read one partition after the other, then all as tasks of their own: that which kills its worker is known."""
-        # Whatever waits at a worker that dies is suspected with the task that killed it.
-        self.apart = True
+        # Whatever waits at a worker that dies is suspected with the task that killed it: read one after the other, it
+        # is known, or has the memory that it needs.
+        self.apart, self.looked = True, 0.0
         nodes: Nodes = {}
         for number in range(len(self)):
-            self.groups, self.looked = [("", [number])], time.monotonic()
-            nodes |= self._nodes(task, merge, broadcast)
-        self.looked = 0.0
+            nodes |= self._nodes([("", [number])], task, merge, broadcast)
         return subtrees(nodes, len(self), merge)
 
-    def _nodes(self, task: Callable[..., Any], merge: Callable[[Any, Any], Any], broadcast: tuple[Any, ...]) -> Nodes:
-        if time.monotonic() - self.looked > LOOK_AGAIN:
-            self._look()
+    def _nodes(
+        self,
+        groups: list[tuple[str, list[int]]],
+        task: Callable[..., Any],
+        merge: Callable[[Any, Any], Any],
+        broadcast: tuple[Any, ...],
+    ) -> Nodes:
+        """Return what the partitions of some groups add up to, as far as they are neighbours."""
         shared, n = self._shared(broadcast), len(self)
-        parts = self.running = [
+        parts = [
             self.client.submit(
                 _part,
                 (task, merge),
@@ -133,8 +133,9 @@ class Partitions:
                 pure=False,
                 retries=RETRIES,
             )
-            for worker, numbers in self.groups
+            for worker, numbers in groups
         ]
+        self.running = [(future, numbers) for future, (_, numbers) in zip(parts, groups, strict=True)]
         while len(parts) > FAN_IN:
             parts = [
                 self.client.submit(_joined, parts[i : i + FAN_IN], n, merge, pure=False)
@@ -241,11 +242,12 @@ class Partitions:
         waited = time.monotonic()
         # News of the partition itself may come after that of the task which read it.
         while not (numbers := self._failed(self.futures)) and time.monotonic() - waited < MOMENT:
-            if any(future.key == task for future in self.running):
+            if any(future.key == task for future, _ in self.running):
                 break
             time.sleep(MOMENT / 10)
         if not numbers:
-            numbers = [number for group in self._failed(self.running) for number in self.groups[group][1]]
+            failed = self._failed([future for future, _ in self.running])
+            numbers = [number for group in failed for number in self.running[group][1]]
         listed = ", ".join(map(str, numbers))
         return f"partition {listed}" if len(numbers) == 1 else f"one of the partitions {listed or 'asked for'}"
 
