@@ -16,6 +16,7 @@ from pyarrow import csv, parquet
 from sklearn.datasets import dump_svmlight_file
 
 import steepest as st
+from steepest import streams as st_streams
 from steepest.sources import files
 from steepest.streams import IN_FLIGHT, read_ahead
 from tolerance import tolerance
@@ -250,3 +251,64 @@ def test_what_the_reader_raises_is_raised_here() -> None:
     with pytest.raises(ZeroDivisionError, match="the disk is gone"):
         st.descend(blocks, method="auto")
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("form", ["npy", "parquet files", "csv", "blocks"])
+@pytest.mark.parametrize("class_weight", [None, "balanced", {"no": 2.0}])
+def test_classifiers(form: str, class_weight: Any, tmp_path: Path, data: Any) -> None:
+    X, y, weights = data
+    given, others = FORMS[form](tmp_path, X, y, weights)
+    fit = st.GDClassifier(class_weight=class_weight, solver="lbfgs", tol=1e-10).fit(given, **others)
+    whole = st.GDClassifier(class_weight=class_weight, solver="lbfgs", tol=1e-10).fit(X, y, sample_weight=weights)
+    assert fit.status_ == "converged"
+    np.testing.assert_allclose(fit.coef_, whole.coef_, rtol=1e-5, atol=1e-6)
+    assert fit.n_features_in_ == D
+    assert fit.classes_.tolist() == whole.classes_.tolist()
+    frame: Any = X
+    if form in {"parquet files", "csv"}:
+        assert fit.feature_names_in_.tolist() == [f"c{j}" for j in range(D)]
+        frame = table(X, y, weights).select(fit.feature_names_in_.tolist())
+    assert (fit.predict(frame) == whole.predict(X)).mean() > 0.99
+
+
+@pytest.mark.parametrize("form", ["npy", "parquet", "csv", "blocks"])
+def test_regressors(form: str, tmp_path: Path, data: Any) -> None:
+    X, _, weights = data
+    y = np.round(np.exp(X[:, 0]))
+    given, others = FORMS[form](tmp_path, X, y, weights)
+    fit = st.GDRegressor("poisson", tol=1e-10, solver="lbfgs").fit(given, **others)
+    whole = st.GDRegressor("poisson", tol=1e-10, solver="lbfgs").fit(X, y, sample_weight=weights)
+    np.testing.assert_allclose(fit.coef_, whole.coef_, rtol=1e-5, atol=1e-6)
+    validated = st.GDRegressor("poisson", max_iter=5, tol=0).fit(given, **others, eval_set=(X[:50], y[:50]))
+    assert validated.fit_.validation_loss is not None
+    with pytest.raises(st.InputError, match="validation_fraction: rows are not drawn from data in blocks"):
+        st.GDRegressor(early_stopping=True).fit(given, **others)
+
+
+@pytest.mark.parametrize("method", ["sgd", "adam"])
+@pytest.mark.parametrize("form", ["npy", "parquet", "csv", "blocks"])
+def test_mini_batches_go_on_bit_for_bit(method: str, form: str, tmp_path: Path, data: Any) -> None:
+    X, y, weights = data
+    given, others = FORMS[form](tmp_path, X, y, weights)
+    options: dict[str, Any] = {"loss": "log_loss", "method": method, "batch_size": 16, "precondition": True}
+    fit = st.descend(given, **others, **options, n_steps=150)
+    assert fit.loss < 0.8 * fit.history.loss[0]
+    half = st.descend(given, **others, **options, n_steps=71)
+    on = st.descend(given, **others, **options, n_steps=79, start=half)
+    assert on.parameters.tobytes() == fit.parameters.tobytes()
+    other = st.descend(given, **others, **options, n_steps=150, random_state=1)
+    assert other.parameters.tobytes() != fit.parameters.tobytes()
+    assert threading.active_count() == 1
+
+
+def test_mini_batches_have_every_row_once(data: Any) -> None:
+    X, y, _ = data
+    stream = st_streams.as_blocks([(X[a : a + 90], y[a : a + 90]) for a in range(0, N, 90)], None)
+    assert stream is not None
+    orders = []
+    for epoch in range(3):
+        blocks = list(stream.epoch(5, epoch))
+        orders.append([block.name for block in blocks])
+        assert sorted(orders[-1]) == sorted(f"block {i}" for i in range(8))
+    assert len({tuple(order) for order in orders}) > 1
+    assert [block.name for block in stream.epoch(5, 0)] == orders[0]

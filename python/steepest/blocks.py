@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 from steepest.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
 Result = TypeVar("Result")
 
@@ -75,7 +75,7 @@ class Blocks(Protocol):
         A block, or an answer, that is None is left out; with no answer at all None is returned.
         """
 
-    def epoch(self, seed: int, epoch: int) -> Iterator[Any]:
+    def epoch(self, seed: int, epoch: int) -> Generator[Any]:
         """Yield every block once, in an order that `seed` draws for this epoch; an InputError if that cannot be."""
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from steepest.design import Csr, aligned, as_design, computed_in
+from steepest.design import Csr, aligned, as_design, computed_in, take_rows
 from steepest.errors import InputError
 from steepest.losses import Loss, as_loss
 from steepest.penalties import ElasticNet
@@ -102,6 +102,21 @@ class Problem:
     def n_samples(self) -> int:
         """Number of rows."""
         return int(self.design.shape[0])
+
+    def batches_per_epoch(self, batch_size: int) -> int:
+        """Return how many mini-batches have every row once."""
+        return -(-self.n_samples // batch_size)
+
+    def take(self, rows: Any) -> Problem:
+        """Return the problem of some of the rows: a slice of dense ones is not copied."""
+        weight, offset = self.sample_weight, self.offset
+        return replace(
+            self,
+            design=take_rows(self.design, rows),
+            targets=self.targets[rows],
+            sample_weight=None if weight is None else weight[rows],
+            offset=None if offset is None else offset[rows],
+        )
 
     @property
     def shape(self) -> tuple[int, int]:

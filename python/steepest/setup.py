@@ -10,7 +10,7 @@ import numpy as np
 from steepest.backends import get_backend, gpu_backend, nearest, thread_count
 from steepest.backends.blocks import BlocksBackend
 from steepest.choice import STRATEGIES, choose_method, choose_strategy, wants_moments, worth_a_gpu
-from steepest.design import check_finite, take_rows
+from steepest.design import check_finite
 from steepest.errors import InputError
 from steepest.losses import as_loss
 from steepest.methods import as_method, check_penalty, matching_step_size
@@ -191,14 +191,7 @@ def _validation(problem: Problem, eval_set: Any, validation_fraction: Any, seed:
 
 
 def _rows_of(problem: Problem, rows: NDArray[np.int64]) -> Problem:
-    weight, offset = problem.sample_weight, problem.offset
-    part = replace(
-        problem,
-        design=take_rows(problem.design, rows),
-        targets=problem.targets[rows],
-        sample_weight=None if weight is None else weight[rows],
-        offset=None if offset is None else offset[rows],
-    )
+    part = problem.take(rows)
     if part.sample_weight is not None and not part.sample_weight.any():
         raise InputError("validation_fraction: every row on one side has weight 0; pass an eval_set, or other weights")
     return part

@@ -62,7 +62,7 @@ class Stream:
         with closing(read_ahead(self._blocks(self.parts))) as blocks:
             return reduced(blocks, task, merge, *arguments)
 
-    def epoch(self, seed: int, epoch: int) -> Iterator[Any]:
+    def epoch(self, seed: int, epoch: int) -> Generator[Any]:
         """Yield every block once; the order of the parts is drawn anew for every epoch."""
         order = np.random.default_rng((seed, epoch)).permutation(len(self.parts))
         return read_ahead(self._blocks([self.parts[i] for i in order]))

@@ -48,7 +48,7 @@ class Survey:
     classes: NDArray[Any] | None
     """All of them in order, where they are known without the rows."""
     lengths: tuple[int, ...]
-    """Rows of each block."""
+    """Rows of each block; none where no row weighs anything."""
     weight: float
     """Σ s"""
     largest: float
@@ -165,7 +165,7 @@ def survey_of(
         feature_names=names,
         labels=labels,
         classes=classes,
-        lengths=(n,),
+        lengths=(0 if largest == 0 else n,),
         weight=largest * (n if weights is None else float(weights.sum())),
         largest=largest,
         sizes=problem.sizes,
@@ -222,7 +222,7 @@ class BlockedProblem(Problem):
 
     @property
     def n_samples(self) -> int:
-        """Number of rows, those of weight zero included."""
+        """Number of rows, without the blocks where no row weighs anything."""
         return sum(self.survey.lengths)
 
     @property

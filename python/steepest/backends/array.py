@@ -5,6 +5,7 @@ With NumPy it is the reference that the fast core is held to.
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +76,8 @@ class ArrayBackend:
             if point is None or not np.array_equal(to_host(objective.to_original(objective.xp.asarray(point))), start):
                 # Other data has other variables: what was remembered in the old ones would mislead.
                 point, state = to_host(objective.to_scaled(objective.xp.asarray(start))), {}
-            solution = descend(objective, held_out, plan, point, state, callback, self.most_ahead)
+            with closing(objective):
+                solution = descend(objective, held_out, plan, point, state, callback, self.most_ahead)
             return replace(solution, condition=objective.condition)
 
     def _objective(self, problem: Problem, strategy: str = "stream") -> ArrayObjective:

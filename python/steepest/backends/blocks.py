@@ -5,6 +5,7 @@ A block is evaluated by another backend, as a problem of its own, and counts by 
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,9 +17,12 @@ from steepest.errors import InputError
 from steepest.survey import BlockedProblem
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from numpy.typing import NDArray
 
     from steepest.backends import Backend
+    from steepest.blocks import Blocks
     from steepest.problem import Callback, Plan, Problem, Solution, State
 
 #: Step sizes that are tried in one pass where a line search goes on to longer ones.
@@ -63,8 +67,9 @@ class BlocksObjective(ArrayObjective):
 
     def __init__(self, problem: BlockedProblem, engine: Backend, n_threads: int) -> None:
         super().__init__(problem, np)
-        self.blocks, self.survey = problem.blocks, problem.survey
+        self.problem, self.blocks, self.survey = problem, problem.blocks, problem.survey
         self.engine, self.n_threads = engine, problem.blocks.n_threads or n_threads
+        self.batching: BlockBatches | None = None
         self.line: tuple[Any, Any] = (None, None)
         #: Sums at points of the line, by the bytes of the point.
         self.known: dict[bytes, Any] = {}
@@ -112,6 +117,30 @@ class BlocksObjective(ArrayObjective):
         value, gradient = self.value_and_gradient(start + t * direction)
         return float(value), float(np.sum(gradient * direction))
 
+    def batches(self, method: Any, seed: int) -> BlockBatches:
+        """Return the mini-batches of a method."""
+        if method.replacement:
+            raise InputError("method: blocks are read one by one; pass replacement=False")
+        size = method.batch_size
+        self.batching = BlockBatches(self.blocks, self.problem.batches_per_epoch(size), size, seed)
+        return self.batching
+
+    def close(self) -> None:
+        """Let go of what mini-batches have opened."""
+        if self.batching is not None:
+            self.batching.close()
+
+    def batch_gradient(self, parameters: Any, rows: Problem) -> Any:
+        """Return an estimate of the smooth part's gradient from a batch."""
+        original, share = self.to_original(parameters), rows.total_weight
+        gradient = np.zeros_like(original)
+        if share > 0:
+            _, gradient = self.engine.value_and_gradient(rows, original, 1)
+        gradient = gradient * (share / (self.total_weight * (rows.n_samples / self.n_samples)))
+        coef, intercept = self._split(gradient)
+        _, slope = self.penalty.value_and_gradient(np, self._split(original)[0])
+        return self._pull_back(coef + slope, intercept)
+
     def curvature(self, parameters: Any) -> float:
         """Return L such that the Hessian is at most L·I: everywhere if there is such a bound, else at `parameters`."""
         dimension = self.n_features + self.fit_intercept
@@ -134,6 +163,44 @@ class BlocksObjective(ArrayObjective):
         """Return the Hessian of the average loss."""
         found = self._sum(share, "loss_hessian", self._variables, parameters)
         return np.asarray(found / self.total_weight)
+
+
+class BlockBatches:
+    """Mini-batches of blocks that come in an order drawn for each epoch, their rows shuffled; none goes across blocks.
+
+    What is drawn depends on the seed and the number of the epoch, so a descent that is gone on with sees the batches
+    that it would have seen; to get to where it stopped, the epoch's blocks are read again up to there.
+    """
+
+    def __init__(self, blocks: Blocks, per_epoch: int, batch_rows: int, seed: int) -> None:
+        self.blocks, self.per_epoch, self.batch_rows, self.seed = blocks, per_epoch, batch_rows, seed
+        self.ahead: Generator[Problem] = self._epoch(0)
+        self.next = 0
+
+    def rows(self, step: int) -> Problem:
+        """Return the batch of a step."""
+        epoch, place = divmod(step, self.per_epoch)
+        if step != self.next or place == 0:
+            self.close()
+            self.ahead = self._epoch(epoch)
+            for _ in range(place):
+                next(self.ahead)
+        self.next = step + 1
+        return next(self.ahead)
+
+    def _epoch(self, epoch: int) -> Generator[Problem]:
+        generator = np.random.default_rng((self.seed, epoch, 1))
+        with closing(self.blocks.epoch(self.seed, epoch)) as blocks:
+            for block in blocks:
+                if block is None:
+                    continue
+                shuffled = block.take(generator.permutation(block.n_samples))
+                for start in range(0, block.n_samples, self.batch_rows):
+                    yield shuffled.take(slice(start, min(start + self.batch_rows, block.n_samples)))
+
+    def close(self) -> None:
+        """End the reading."""
+        self.ahead.close()
 
 
 class BlocksBackend(ArrayBackend):

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from steepest.backends.line_search import LbfgsSteps, NewtonSteps, evaluate
-from steepest.batches import Batches
 from steepest.methods import ADAM_RATE, Adam, Lbfgs, Newton, StochasticGradientDescent
 from steepest.problem import Callback, Plan, Solution, StepInfo
 from steepest.step_sizes import SCHEDULES, Auto, InverseScaling, Point, Trial
@@ -94,10 +93,10 @@ class MiniBatch:
 
     is_blind = True
 
-    def __init__(self, plan: Plan, n_samples: int) -> None:
+    def __init__(self, plan: Plan, objective: ArrayObjective) -> None:
         method: Any = plan.method
         self.update = method.update()
-        self.batches = Batches(n_samples, method.batch_size, plan.seed, method.replacement)
+        self.batches = objective.batches(method, plan.seed)
         self.n_made = 0
         self.rate: float | None = None
         self.damping = 1 - getattr(method, "momentum", 0.0)
@@ -108,7 +107,7 @@ class MiniBatch:
     @property
     def stride(self) -> int:
         """Steps until the end of the epoch."""
-        return self.batches.per_epoch - self.n_made % self.batches.per_epoch
+        return int(self.batches.per_epoch - self.n_made % self.batches.per_epoch)
 
     def propose(self, objective: ArrayObjective, here: Point) -> float:
         """Return the size of the next step: for "auto" rate / √(1 + epochs / 10), safe for the average row."""
@@ -170,7 +169,7 @@ class LineSearch:
         return None if found is None else (*found, 1)
 
 
-def driver(plan: Plan, n_samples: int) -> FullBatch | MiniBatch | LineSearch:
+def driver(plan: Plan, objective: ArrayObjective) -> FullBatch | MiniBatch | LineSearch:
     """Return what makes the steps of a plan."""
     method = plan.method
     if isinstance(method, Lbfgs):
@@ -178,7 +177,7 @@ def driver(plan: Plan, n_samples: int) -> FullBatch | MiniBatch | LineSearch:
     if isinstance(method, Newton):
         return LineSearch(NewtonSteps())
     if isinstance(method, StochasticGradientDescent) or (isinstance(method, Adam) and method.batch_size):
-        return MiniBatch(plan, n_samples)
+        return MiniBatch(plan, objective)
     return FullBatch(plan)
 
 
@@ -217,7 +216,7 @@ class Way:
 
     def __init__(self, objective: ArrayObjective, validation: ArrayObjective | None, plan: Plan) -> None:
         self.objective, self.validation, self.plan = objective, validation, plan
-        self.steps = driver(plan, objective.n_samples)
+        self.steps = driver(plan, objective)
         self.step = 0
 
     def mark(self, here: Point) -> Mark:

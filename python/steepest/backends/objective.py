@@ -15,6 +15,7 @@ import numpy as np
 
 from steepest.backends.rounding import Rounding
 from steepest.backends.spectrum import largest_eigenvalue
+from steepest.batches import Batches
 from steepest.design import Csr
 from steepest.errors import InputError
 from steepest.losses import LogLoss
@@ -135,7 +136,14 @@ class ArrayObjective:
             self.latest = original, self.xp.concat(scores)
         return losses / self.total_weight, sums[0] / self.total_weight, sums[1] / self.total_weight
 
-    def batch_gradient(self, parameters: Any, rows: NDArray[np.int64]) -> Any:
+    def batches(self, method: Any, seed: int) -> Any:
+        """Return the mini-batches of a method: ``rows(step)``, of which there are `per_epoch`."""
+        return Batches(self.n_samples, method.batch_size, seed, method.replacement)
+
+    def close(self) -> None:
+        """Let go of what mini-batches may have opened."""
+
+    def batch_gradient(self, parameters: Any, rows: Any) -> Any:
         """Return an estimate of the smooth part's gradient from some of the rows, unbiased where drawn evenly."""
         original = self.to_original(parameters)
         _, _, sums = self._pass(original, self.loss.width, self._residual, [self.xp.asarray(rows)])

@@ -249,7 +249,7 @@ class LinearEstimator(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc
                 "random_state": seed,
                 "backend": self.backend,
                 "n_threads": self._threads(),
-                "feature_names": self._names(),
+                "feature_names": None if hasattr(X, "reduce") else self._names(),
                 **options,
             },
         )
@@ -266,7 +266,8 @@ class LinearEstimator(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc
         """Descend until converged; `given` is what callbacks are told of the data."""
         max_iter = integer("max_iter", self.max_iter, least=1)
         held_out = flag("early_stopping", self.early_stopping) and eval_set is None
-        if eval_set is not None:
+        in_blocks = hasattr(X, "reduce")
+        if eval_set is not None and not in_blocks:
             eval_set = self._as_eval_set(eval_set)
         setup = self._set_up(
             X,
@@ -279,9 +280,19 @@ class LinearEstimator(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc
             n_steps=max_iter,
             start=self._start(),
         )
+        if in_blocks:
+            self._remember_columns(setup.problem)
         epoch = steps_per_epoch(setup)
         setup = replace(setup, plan=replace(setup.plan, n_steps=max_iter * epoch))
         return self._run(setup, max_iter, given)
+
+    def _remember_columns(self, problem: Problem) -> None:
+        """Set what scikit-learn's validation sets for data in memory."""
+        self.n_features_in_ = problem.shape[1]
+        if problem.feature_names is not None:
+            self.feature_names_in_ = np.asarray(problem.feature_names, dtype=object)
+        elif hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_
 
     def _run(self, setup: Setup, n_iter: int, given: dict[str, Any]) -> Fit:
         watchers: list[Any] = []
@@ -393,4 +404,4 @@ def steps_per_epoch(setup: Setup) -> int:
     batch_size: int | None = getattr(method, "batch_size", None)
     if method.name not in MINI_BATCH or batch_size is None:
         return 1
-    return -(-setup.problem.n_samples // batch_size)
+    return setup.problem.batches_per_epoch(batch_size)

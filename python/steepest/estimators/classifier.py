@@ -13,8 +13,10 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from steepest.errors import InputError
 from steepest.estimators.base import LinearEstimator, told, weights_of
+from steepest.estimators.blocks import weighted_by_class
 from steepest.estimators.watching import with_callbacks
 from steepest.losses import BINARY, LogLoss, Loss, SquaredHinge, as_loss
+from steepest.streams import as_blocks
 from steepest.validation import is_table
 
 if TYPE_CHECKING:
@@ -141,10 +143,10 @@ validation_fraction, n_iter_no_change, warm_start, backend, n_jobs, random_state
     def fit(
         self,
         X: Any,
-        y: Any,
-        sample_weight: ArrayLike | None = None,
+        y: Any = None,
+        sample_weight: ArrayLike | str | None = None,
         *,
-        offset: ArrayLike | None = None,
+        offset: ArrayLike | str | None = None,
         eval_set: tuple[Any, Any] | None = None,
     ) -> Self:
         """Fit to X and y.
@@ -178,6 +180,12 @@ validation_fraction, n_iter_no_change, warm_start, backend, n_jobs, random_state
         ConvergenceWarning
             If `tol` was not reached; scikit-learn's and ours in one.
         """
+        self._check_loss()
+        blocks = self._in_our_words(as_blocks, X, y, sample_weight, offset, numbers=False)
+        if blocks is not None:
+            blocks = self._in_our_words(weighted_by_class, blocks, self.class_weight)
+            self._in_our_words(self._fit, blocks, None, None, told(X, y, sample_weight), offset=None, eval_set=eval_set)
+            return self
         matrix, labels = self._as_labelled(X, y)
         weights = self._weighted(labels, weights_of(matrix, sample_weight))
         given = told(X, y, sample_weight)
@@ -231,10 +239,14 @@ validation_fraction, n_iter_no_change, warm_start, backend, n_jobs, random_state
         self._in_our_words(self._update, matrix, labels, weights, told(X, y, sample_weight), order)
         return self
 
-    def _as_labelled(self, X: Any, y: Any, *, reset: bool = True) -> Any:
+    def _check_loss(self) -> Loss:
         loss = as_loss(self.loss)
         if not isinstance(loss, (LogLoss, SquaredHinge)):
             raise InputError(f"loss: expected one for labels; {self.loss!r} is for GDRegressor")
+        return loss
+
+    def _as_labelled(self, X: Any, y: Any, *, reset: bool = True) -> Any:
+        loss = self._check_loss()
         soft = is_table(np.asarray(y)) and isinstance(loss, LogLoss)
         matrix, labels = self._as_checked(X, y, reset=reset, several=soft, numeric=soft)
         if not soft:

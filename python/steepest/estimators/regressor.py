@@ -11,6 +11,7 @@ from steepest.errors import InputError
 from steepest.estimators.base import LinearEstimator, told, weights_of
 from steepest.estimators.watching import with_callbacks
 from steepest.losses import LogLoss, Loss, Mse, Poisson, SquaredHinge, as_loss
+from steepest.streams import as_blocks
 from steepest.validation import is_table
 
 if TYPE_CHECKING:
@@ -157,10 +158,10 @@ class GDRegressor(RegressorMixin, LinearEstimator):  # type: ignore[misc]
     def fit(
         self,
         X: Any,
-        y: Any,
-        sample_weight: ArrayLike | None = None,
+        y: Any = None,
+        sample_weight: ArrayLike | str | None = None,
         *,
-        offset: ArrayLike | None = None,
+        offset: ArrayLike | str | None = None,
         eval_set: tuple[Any, Any] | None = None,
     ) -> Self:
         """Fit to X and y.
@@ -194,8 +195,12 @@ class GDRegressor(RegressorMixin, LinearEstimator):  # type: ignore[misc]
         ConvergenceWarning
             If `tol` was not reached; scikit-learn's and ours in one.
         """
-        matrix, targets = self._as_checked(X, y, reset=True, several=is_table(np.asarray(y)), numeric=True)
         self._check_loss()
+        blocks = self._in_our_words(as_blocks, X, y, sample_weight, offset)
+        if blocks is not None:
+            self._in_our_words(self._fit, blocks, None, None, told(X, y, sample_weight), offset=None, eval_set=eval_set)
+            return self
+        matrix, targets = self._as_checked(X, y, reset=True, several=is_table(np.asarray(y)), numeric=True)
         weights = weights_of(matrix, sample_weight)
         given = told(X, y, sample_weight)
         self._in_our_words(self._fit, matrix, targets, weights, given, offset=offset, eval_set=eval_set)
