@@ -93,6 +93,7 @@ BETWEEN_BACKENDS = {
     ("array", "loop"),
     ("array", "objective"),
     ("blocks", "array"),
+    ("blocks", "cupy"),
     ("blocks", "objective"),
     ("blocks", "spectrum"),
     ("cupy", "array"),

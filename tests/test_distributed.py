@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
     from distributed import Client
 
+    from fake_gpu import FakeCupy
+
 #: What is fitted on 1, 2 and 4 workers: kind of blocks, type of X, options. Steps are as many as rounding lets agree.
 CASES: dict[str, tuple[str, Any, dict[str, Any]]] = {
     "mse": ("numbers", np.float64, {"method": "auto", "tol": 1e-10}),
@@ -117,6 +119,18 @@ def test_bits_depend_on_no_number_of_workers(client: Client) -> None:
 
 
 command = test_cli.steepest
+
+
+@pytest.mark.parametrize("loss", ["mse", "log_loss"])
+def test_blocks_on_a_gpu_are_evaluated_there(gpu: FakeCupy, loss: str) -> None:
+    X, y = together(2, "numbers" if loss == "mse" else "two")
+    options: dict[str, Any] = {"loss": loss, "method": "lbfgs", "alpha": 0.01, "n_steps": 5}
+    on_gpu = [(gpu.asarray(X[rows]), y[rows]) for rows in (slice(0, 100), slice(100, None))]
+    fit = steepest.descend(on_gpu, None, **options)
+    np.testing.assert_allclose(fit.parameters, steepest.descend(X, y, strategy="stream", **options).parameters, 1e-9)
+    assert any("PASS" in launch for launch in gpu.launches)
+
+
 OPTIONS: dict[str, Any] = {"alpha": 0.01, "method": "auto", "tol": 1e-10}
 
 
@@ -147,6 +161,21 @@ def test_what_dask_holds() -> None:
 
     lazy = [delayed(part)(slice(start, start + 100)) for start in range(0, len(y), 100)]
     assert_same(steepest.descend(lazy, None, **OPTIONS), whole)
+
+
+@pytest.mark.usefixtures("two")
+def test_estimators() -> None:
+    X, y = together(4, "two")
+    frame = dd.from_pandas(pd.DataFrame(X, columns=list("abcde")).assign(y=y), npartitions=3)
+    options: dict[str, Any] = {"solver": "lbfgs", "tol": 1e-9, "class_weight": "balanced"}
+    model = steepest.GDClassifier(**options).fit(frame, "y")
+    whole = steepest.GDClassifier(**options).fit(pd.DataFrame(X, columns=list("abcde")), y)
+    np.testing.assert_allclose(model.coef_, whole.coef_, rtol=1e-6)
+    assert model.feature_names_in_.tolist() == list("abcde")
+    assert model.predict(frame.drop(columns="y").compute())[0] in {"no", "yes"}
+    X, y = together(4)
+    fit = steepest.GDRegressor(alpha=0.01).fit(da.from_array(X, chunks=(100, -1)), da.from_array(y, chunks=100)).fit_
+    assert_same(fit, steepest.GDRegressor(alpha=0.01).fit(X, y).fit_)
 
 
 def test_futures_are_blocks(two: Client) -> None:

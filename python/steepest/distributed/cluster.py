@@ -18,7 +18,7 @@ from steepest.design import aligned
 from steepest.errors import ClusterError, InputError, SteepestError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
     from distributed import Client, Future
 
@@ -60,7 +60,7 @@ class Partitions:
         """The threads of the worker that has fewest: tasks of one worker share them, so none waits for another."""
         return min(self._threads().values(), default=1)
 
-    def epoch(self, seed: int, epoch: int) -> Iterator[Any]:  # noqa: ARG002
+    def epoch(self, seed: int, epoch: int) -> Generator[Any]:  # noqa: ARG002
         """Raise an error: mini-batches would bring the rows to the client."""
         raise InputError(
             "method: mini-batches would bring every partition to the client; on a cluster take 'auto', 'lbfgs' or "
@@ -74,7 +74,7 @@ class Partitions:
         """Return the partitions ``function(partition, *broadcast)``, kept on the workers once they are computed."""
         shared = self._shared(broadcast)
         made = [
-            self.client.submit(about, number, function, future, *shared, pure=False, retries=RETRIES)
+            self.client.submit(_mapped, number, function, future, *shared, pure=False, retries=RETRIES)
             for number, future in enumerate(self.futures)
         ]
         return Partitions(self.client, made)
@@ -307,14 +307,17 @@ def _part(verbs: tuple[Any, Any], n: int, numbers: list[int], partitions: list[A
     task, merge = verbs
     nodes: Nodes = {}
     for number, partition in zip(numbers, partitions, strict=True):
-        result = None if partition is None else about(number, task, partition, *broadcast)
-        nodes = subtrees({**nodes, (number, 1): result}, n, merge)
+        nodes = subtrees({**nodes, (number, 1): _mapped(number, task, partition, *broadcast)}, n, merge)
     return nodes
 
 
 def _joined(parts: list[Nodes], n: int, merge: Callable[[Any, Any], Any]) -> Nodes:
     """Merge what other tasks returned, which stays as it is: it may be asked for again."""
     return subtrees(copy.deepcopy(_union(parts)), n, merge)
+
+
+def _mapped(number: int, function: Callable[..., Any], partition: Any, *broadcast: Any) -> Any:
+    return None if partition is None else about(number, function, partition, *broadcast)
 
 
 def about(number: int, function: Callable[..., Any], *arguments: Any) -> Any:
