@@ -89,10 +89,16 @@ def together(n: int, kind: str = "numbers", dtype: Any = np.float64) -> tuple[An
     return stack([X for X, _ in parts]), np.concatenate([y for _, y in parts])
 
 
+def die() -> None:
+    """Kill this process, once its nanny knows that it has started: else that gives up, and nobody comes back."""
+    time.sleep(0.4)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def poison(number: int) -> tuple[Any, Any]:
     """Return a block; the fifth kills whoever reads it."""
     if number == 5:
-        os.kill(os.getpid(), signal.SIGKILL)
+        die()
     return block(number)
 
 

@@ -22,7 +22,7 @@ pytest.importorskip("distributed", reason="needs dask.distributed")
 from distributed import Client
 
 import clusters
-from clusters import at, blocks, pids, scale
+from clusters import at, blocks, die, pids, scale
 from steepest.distributed import cluster as passes
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def test_a_worker_joins_and_is_given_partitions(client: Client, clean: bytes, mo
 def kill_on_sixth(partition: Any, mark: str) -> int | None:
     """Kill the worker that reads the sixth partition, once a file is there."""
     if partition.name == "partition 5" and Path(mark).exists():
-        os.kill(os.getpid(), signal.SIGKILL)
+        die()
     return 1
 
 
