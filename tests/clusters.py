@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import dask
@@ -87,6 +87,13 @@ def together(n: int, kind: str = "numbers", dtype: Any = np.float64) -> tuple[An
     parts = [block(number, kind, dtype) for number in range(n)]
     stack = sparse.vstack if kind == "sparse" else np.concatenate
     return stack([X for X, _ in parts]), np.concatenate([y for _, y in parts])
+
+
+def kill(victims: list[int]) -> None:
+    """Kill processes; a worker that was too slow to be seen alive may have been replaced before."""
+    for victim in victims:
+        with suppress(ProcessLookupError):
+            os.kill(victim, signal.SIGKILL)
 
 
 def die() -> None:

@@ -72,6 +72,10 @@ def descend(
         int64 indices, and a pandas, polars or Arrow table or a DLPack array that is laid out so; other numbers are
         converted once. Do not write to it during the call. Its type is that of the computation: `y`, the weights and
         the offset are rounded to it.
+
+        Or rows on a cluster: a dask array, a dask dataframe (`y`, the weights and the offset may be names of its
+        columns), or a list of delayed blocks (X, y[, sample_weight]), with None as `y`. They stay on the workers of the
+        current ``distributed.Client``; the result has the same bits for any number of these.
     y : array_like, (n_samples,) or (n_samples, k)
         Numbers for ``"mse"`` (k ≥ 2 columns: as many targets) and ``"huber"``, counts ≥ 0 for ``"poisson"``, class
         labels of any type for ``"log_loss"`` (or k ≥ 2 columns of probabilities) and, two of them, ``"squared_hinge"``.
@@ -154,6 +158,8 @@ def descend(
         If the loss leaves the finite numbers: the learning rate is too large. Names the largest safe one.
     BackendUnavailableError
         If the backend cannot run here.
+    ClusterError
+        If a partition cannot be read, or the cluster is lost.
 
     Warns
     -----

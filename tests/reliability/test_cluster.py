@@ -22,7 +22,7 @@ pytest.importorskip("distributed", reason="needs dask.distributed")
 from distributed import Client
 
 import clusters
-from clusters import at, blocks, die, pids, scale
+from clusters import at, blocks, die, kill, pids, scale
 from steepest.distributed import cluster as passes
 
 if TYPE_CHECKING:
@@ -75,18 +75,14 @@ def test_a_worker_is_killed_at_a_random_step(client: Client, clean: bytes, seed:
     whole(client)
     generator = np.random.default_rng(seed)
     victim = int(generator.choice(pids(client)))
-    assert descend(at(int(generator.integers(STEPS - 2)), lambda: os.kill(victim, signal.SIGKILL))) == clean
+    assert descend(at(int(generator.integers(STEPS - 2)), lambda: kill([victim]))) == clean
 
 
 def test_all_workers_are_killed(client: Client, clean: bytes) -> None:
     whole(client)
     victims = pids(client)
-
-    def kill() -> None:
-        for victim in victims:
-            os.kill(victim, signal.SIGKILL)
-
-    assert descend(at(7, kill)) == clean
+    assert len(victims) == 2
+    assert descend(at(7, lambda: kill(victims))) == clean
 
 
 def test_a_worker_hangs(client: Client, clean: bytes) -> None:
