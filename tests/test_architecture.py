@@ -42,6 +42,7 @@ PYTHON_ROWS = [
     ["files"],
     ["tensor_file"],
     ["checkpoint"],
+    ["distributed"],
     ["sources"],
     ["streams"],
     ["setup", "outcome"],
@@ -101,6 +102,7 @@ BETWEEN_BACKENDS = {
     ("array", "objective"),
     ("coordinate", "line_search"),
     ("blocks", "array"),
+    ("blocks", "cupy"),
     ("blocks", "objective"),
     ("blocks", "spectrum"),
     ("cupy", "array"),
@@ -128,6 +130,7 @@ BETWEEN_BACKENDS = {
 PYTHON_HOMES = {
     "_steepest": {"__init__.py", "backends/rust.py", "moments.py", "threads.py"},
     "cupy": {"backends/cupy.py"},
+    "dask": {"distributed/__init__.py", "distributed/cluster.py"},
     "scipy": {"design.py", "estimators/base.py"},
 }
 RUST_HOMES = {

@@ -26,6 +26,7 @@ The map, in the order of imports (a module uses only modules above it; a test en
 `files`             files written whole or not at all
 `tensor_file`       the safetensors format
 `checkpoint`        a descent on its way, as a file
+`distributed`       rows on a cluster of Dask: the only home of Dask
 `sources`           files in pieces: ``arrays``, ``tables``, ``sparse``
 `streams`           data beyond memory: blocks that are read ahead
 `setup`, `outcome`  arguments in, each checked; errors and warnings out
@@ -59,6 +60,7 @@ from steepest.descend import descend, iterate, loss_and_gradient
 from steepest.errors import (
     BackendUnavailableError,
     CheckpointError,
+    ClusterError,
     ConvergenceWarning,
     DivergenceError,
     IllConditionedWarning,
@@ -136,6 +138,7 @@ __all__ = [
     "BarzilaiBorwein",
     "Checkpoint",
     "CheckpointError",
+    "ClusterError",
     "Constant",
     "ConvergenceWarning",
     "CoordinateDescent",

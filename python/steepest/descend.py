@@ -81,6 +81,10 @@ def descend(
         as ``"data/*.parquet"``; an Arrow record-batch reader; or blocks ``(X, y)`` or ``(X, y, sample_weight)``: a
         list, what can be iterated again and again, or a function that returns an iterator. They are read ahead, a few
         blocks at a time, once a step, and once before the first; for ``"mse"`` with all rows once in all.
+
+        Or rows on a cluster: a dask array, a dask dataframe (`y`, the weights and the offset may be names of its
+        columns), or a list of delayed blocks (X, y[, sample_weight]), with None as `y`. They stay on the workers of the
+        current ``distributed.Client``; the result has the same bits for any number of these.
     y : array_like, (n_samples,) or (n_samples, k); column name, or path
         Numbers for ``"mse"`` (k ≥ 2 columns: as many targets) and ``"huber"``, counts ≥ 0 for ``"poisson"``, class
         labels of any type for ``"log_loss"`` (or k ≥ 2 columns of probabilities) and, two of them, ``"squared_hinge"``.
@@ -174,6 +178,8 @@ def descend(
         If the file to go on from is no checkpoint, or is damaged.
     OSError
         If the checkpoint cannot be written; an old one is then left as it was.
+    ClusterError
+        If a partition cannot be read, or the cluster is lost.
 
     Warns
     -----

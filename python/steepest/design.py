@@ -34,6 +34,9 @@ class Csr:
     """Both int32 or both int64."""
     shape: tuple[int, int]
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update({name: aligned(part) for name, part in state.items()})
+
     @property
     def dtype(self) -> np.dtype[Any]:
         """The type of the entries."""
@@ -55,6 +58,11 @@ class Csr:
         except ValueError as error:
             raise InputError(f"X: the sparse matrix is broken: {error}") from error
         return matrix
+
+
+def aligned(part: Any) -> Any:
+    """Return a part of what was sent here: an array may lie where no kernel can read it, and is then copied."""
+    return np.require(part, requirements="A") if isinstance(part, np.ndarray) else part
 
 
 def as_design(X: Any) -> tuple[NDArray[Any] | Csr, list[str] | None]:

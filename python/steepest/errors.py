@@ -34,6 +34,10 @@ class MissingPackageError(SteepestError, ImportError):
     """A package that only this feature needs is not installed; the message says how to get it."""
 
 
+class ClusterError(SteepestError, RuntimeError):
+    """A cluster cannot be reached, or cannot read a partition; the message names it."""
+
+
 class DivergenceError(SteepestError, ArithmeticError):
     """The descent left the finite numbers.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from steepest.design import Csr, as_design, computed_in, take_rows
+from steepest.design import Csr, aligned, as_design, computed_in, take_rows
 from steepest.errors import InputError
 from steepest.losses import Loss, as_loss
 from steepest.penalties import ElasticNet
@@ -89,6 +89,9 @@ class Problem:
     """The labels that the class numbers in `targets` stand for."""
     feature_names: list[str] | None = None
     """What the columns of X are called, if it is a frame."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update({name: aligned(part) for name, part in state.items()})
 
     @property
     def dtype(self) -> np.dtype[Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from steepest.blocks import Blocks, Part, Rows, reduced
+from steepest.distributed import is_distributed, partitions
 from steepest.errors import InputError
 from steepest.sources import file_parts, is_path
 from steepest.sources.tables import batches_part
@@ -108,6 +109,8 @@ def as_blocks(X: Any, y: Any, sample_weight: Any = None, offset: Any = None, *, 
         return Stream(file_parts(X, **others, numbers=numbers))
     if isinstance(y, str) and _is_arrow_stream(X):
         return Stream([batches_part(X, **others)], once=True)
+    if is_distributed(X):
+        return partitions(X, **others)
     is_blocks = all(hasattr(X, verb) for verb in ("map", "reduce", "epoch"))
     if not is_blocks and (y is not None or not _is_iterable_of_blocks(X)):
         return None

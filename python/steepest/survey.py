@@ -15,7 +15,7 @@ from steepest.losses import LogLoss, SquaredHinge, as_loss
 from steepest.moments import Moments
 from steepest.penalties import ElasticNet
 from steepest.problem import Problem, Sizes, as_offset
-from steepest.tables import expect_names
+from steepest.tables import expect_names, is_on_gpu
 from steepest.validation import as_labels, flag, is_table, to_host, weights_in_range, weights_of
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def survey_of(
         if not np.isfinite(squares).all():
             check_finite(design, names)
         moments = None
-        if with_moments and d + loss.width <= MOST_MOMENT_COLUMNS:
+        if with_moments and d + loss.width <= MOST_MOMENT_COLUMNS and not is_on_gpu(design):
             moments = Moments.of(problem, n_threads).times(largest)
             moments.check_range()
     return Survey(

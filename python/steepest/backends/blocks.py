@@ -15,6 +15,7 @@ from steepest.backends.objective import ArrayObjective, largest_of
 from steepest.backends.spectrum import largest_eigenvalue
 from steepest.errors import InputError
 from steepest.survey import BlockedProblem
+from steepest.tables import is_on_gpu
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -32,7 +33,14 @@ MOST_SQUARED = 1024
 
 
 def evaluate(problem: Problem, engine: Backend, points: NDArray[np.float64], n_threads: int) -> NDArray[np.float64]:
-    """Return Σ s ℓ and its gradient over the rows of a block, (n_points, 1 + n_parameters)."""
+    """Return Σ s ℓ and its gradient over the rows of a block, (n_points, 1 + n_parameters).
+
+    A block on a GPU is evaluated there.
+    """
+    if is_on_gpu(problem.design) and engine.name == "rust":
+        from steepest.backends.cupy import CupyBackend
+
+        engine = CupyBackend()
     sums = np.empty((len(points), 1 + points.shape[1]))
     for line, point in zip(sums, points, strict=True):
         line[0], line[1:] = engine.value_and_gradient(problem, point, n_threads)

@@ -142,16 +142,21 @@ def fit(
         ),
     ] = None,
     plot: PlotOption = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Train where the workers of a Dask cluster read FILE, which may be a pattern, 'data/*.parquet', or on "
+            "so many processes here: --cluster tcp://host:8786, --cluster local:4",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train a linear model on a table and show how good it is."""
     from steepest.training import Options, prepare, train
 
     alpha, ratio = strength(penalty, alpha, l1_ratio)
-    if evaluation is not None and test_size is not None:
-        raise InputError("test_size: expected none with --eval, whose rows are those to test on; leave out one")
-    if only and drop:
-        raise InputError("only: expected no --drop beside it: it says by itself which columns stay")
+    _check_together(evaluation, test_size, only, drop, cluster)
     options = Options(
         loss=loss,
         missing=missing,
@@ -174,18 +179,37 @@ def fit(
         if path is not None:
             check_writable(path)
     check_picture(plot)
+    if cluster is not None:
+        from steepest.cli.clusters import show, train_on
+
+        trained, fitted = _with_bar(lambda watch: train_on(cluster, file, target, only, options, watch), steps)
+        written = _write(trained, fitted, model, history, plot)
+        show(trained, fitted, evaluation, missing, written, as_json=as_json)
+        return
     task = prepare(*_tables(file, evaluation, target, only, options))
     if not as_json:
         report.show_task(out, task)
     training = _with_bar(lambda watch: train(task, options, watch), steps)
     if not as_json:
         report.show_training(out, training)
-    written = _write(training, model, history, plot)
+    written = _write(training.model, training.fit, model, history, plot)
     if as_json:
         print_json({"file": str(file), **report.training_json(training), "written": written})
     else:
         for what, where in written.items():
             out.print(f"{SENTENCES[what]} {where}", markup=False)
+
+
+def _check_together(
+    evaluation: Path | None, test_size: float | None, only: Any, drop: Any, cluster: str | None
+) -> None:
+    """Raise an error where two options say what only one can."""
+    if evaluation is not None and test_size is not None:
+        raise InputError("test_size: expected none with --eval, whose rows are those to test on; leave out one")
+    if cluster is not None and test_size is not None:
+        raise InputError("test_size: expected none with --cluster, which holds no rows out; --eval names some")
+    if only and drop:
+        raise InputError("only: expected no --drop beside it: it says by itself which columns stay")
 
 
 SENTENCES = {
@@ -215,16 +239,16 @@ def _tables(
     return table, target, options, read_table(evaluation, as_text)
 
 
-def _write(training: Any, model: Path | None, history: Path | None, plot: Path | None) -> dict[str, str]:
+def _write(trained: Any, fitted: Fit, model: Path | None, history: Path | None, plot: Path | None) -> dict[str, str]:
     """Write what was asked for; return where to."""
     if model is not None:
         from steepest.model_io import save
 
-        save(training.model, model)
+        save(trained, model)
     if history is not None:
-        write_text(history, report.history_csv(training.fit))
+        write_text(history, report.history_csv(fitted))
     if plot is not None:
-        _draw_loss(plot, training.fit)
+        _draw_loss(plot, fitted)
     given = {"model": model, "history": history, "plot": plot}
     return {what: str(path) for what, path in given.items() if path is not None}
 

@@ -1,0 +1,185 @@
+"""Rows on a cluster of Dask: the user's collections as partitions, and the way to the cluster.
+
+Workers keep nothing but partitions, and those are futures that the scheduler can compute again from where they came:
+a worker may die, hang or join at any time. What a descent knows is with the client.
+
+Dask is imported only in this folder, and only when a cluster is asked for.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from steepest.blocks import Rows
+from steepest.distributed.cluster import ANSWER, RETRIES, Partitions, about, called
+from steepest.errors import InputError, MissingPackageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+
+    from distributed import Client
+
+
+def is_distributed(given: Any) -> bool:
+    """Return whether `given` is a collection of Dask, or a list of delayed blocks; nothing is imported to find out."""
+    if isinstance(given, (list, tuple)):
+        return bool(given) and _is_lazy(given[0])
+    return _is_lazy(given)
+
+
+def _is_lazy(given: Any) -> bool:
+    kind = type(given)
+    return hasattr(kind, "__dask_graph__") or (kind.__module__, kind.__name__) == ("distributed.client", "Future")
+
+
+def partitions(X: Any, y: Any, sample_weight: Any = None, offset: Any = None) -> Partitions:
+    """Return the user's rows as partitions on the current client's cluster, which begins to compute them.
+
+    Parameters
+    ----------
+    X : dask array, dask dataframe, or list of delayed or futures
+        Delayed blocks are tuples (X, y) or (X, y, sample_weight), and then `y` is None.
+    y, sample_weight, offset
+        Of a dataframe: the name of a column, or a series of the same partitions. Of an array: a dask array, or one in
+        memory.
+
+    Raises
+    ------
+    InputError
+        If there is no client, or the parts do not fit each other.
+    """
+    client = current_client()
+    given = {"y": y, "sample_weight": sample_weight, "offset": offset}
+    if isinstance(X, (list, tuple)):
+        for name, part in given.items():
+            if part is not None:
+                raise InputError(f"{name}: expected None beside a list of blocks, which hold (X, y, sample_weight)")
+        return _computed(client, _of_block, [(block,) for block in X])
+    if hasattr(X, "columns"):
+        names = {name: part for name, part in given.items() if isinstance(part, str)}
+        for name, column in names.items():
+            if column not in list(X.columns):
+                raise InputError(f"{name}: there is no column {column!r}; columns: {', '.join(map(str, X.columns))}")
+        frames = X.to_delayed()
+        series = {name: _parts(name, part, frames, None) for name, part in given.items() if name not in names}
+        return _computed(client, _of_frame, zip(frames, *series.values(), strict=True), names, list(series))
+    if not hasattr(X, "chunks"):
+        raise InputError(
+            f"X: expected a dask array, a dask dataframe or a list of delayed blocks; got {type(X).__name__}"
+        )
+    X = X[:, np.newaxis] if X.ndim == 1 else X.rechunk({1: -1})
+    matrices = X.to_delayed().ravel()
+    others = [_parts(name, part, matrices, X.chunks[0]) for name, part in given.items()]
+    return _computed(client, _of_arrays, zip(matrices, *others, strict=True))
+
+
+def current_client() -> Client:
+    """Return the client that Dask itself would use, connected."""
+    try:
+        from distributed import get_client
+    except ImportError:
+        raise MissingPackageError("X: rows on a cluster need dask.distributed: pip install 'steepest[dask]'") from None
+    try:
+        client = get_client(timeout=ANSWER)
+    except ValueError:
+        raise InputError(
+            "X: a collection of Dask needs a cluster; client = distributed.Client() starts one on this machine, "
+            "distributed.Client('tcp://…:8786') connects to one"
+        ) from None
+    if client.asynchronous:
+        raise InputError("X: expected a client that waits; got an asynchronous one")
+    return client
+
+
+@contextmanager
+def connected(address: str) -> Iterator[Client]:
+    """Yield a client of a scheduler, ``"tcp://…"``, or of a new cluster of processes on this machine, ``"local:4"``.
+
+    Raises
+    ------
+    InputError
+        If nobody answers there, in seconds.
+    """
+    try:
+        from distributed import Client, LocalCluster
+    except ImportError:
+        raise MissingPackageError("cluster: a cluster needs dask.distributed: pip install 'steepest[dask]'") from None
+    kind, _, count = address.partition(":")
+    if kind == "local":
+        if not (count.isdecimal() and int(count) > 0):
+            raise InputError(f"cluster: expected local:N with N workers; got {address!r}")
+        options: dict[str, Any] = {"threads_per_worker": 1, "dashboard_address": None, "silence_logs": logging.ERROR}
+        with LocalCluster(n_workers=int(count), **options) as workers, Client(workers, timeout=ANSWER) as client:
+            yield client
+        return
+    try:
+        client = Client(address, timeout=ANSWER)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cluster: no scheduler answers at {address}: {error}; 'dask scheduler' starts one") from error
+    with client:
+        yield client
+
+
+def read_frames(pattern: str, target: str, only: Sequence[str] | None, drop: Collection[str]) -> Any:
+    """Return the table in Parquet or CSV files, which workers will read, as a dask dataframe of some columns."""
+    import dask.dataframe as dd
+
+    read = dd.read_parquet if pattern.lower().endswith((".parquet", ".pq")) else dd.read_csv
+    try:
+        frames = read(pattern)
+    except (OSError, ValueError) as error:
+        raise InputError(f"file: {pattern} cannot be read: {error}") from error
+    columns = [str(column) for column in frames.columns]
+    for argument, names in (("target", [target]), ("only", only or []), ("drop", drop)):
+        for name in names:
+            if name not in columns:
+                raise InputError(f"{argument}: there is no column {name!r}; columns: {', '.join(columns)}")
+    return frames[[name for name in columns if name == target or (name in only if only else name not in drop)]]
+
+
+def _parts(name: str, given: Any, blocks: Sequence[Any], lengths: Sequence[Any] | None) -> Sequence[Any]:
+    """Return what belongs to each block of X."""
+    if given is None:
+        return [None] * len(blocks)
+    if not _is_lazy(given):
+        if lengths is None or any(np.isnan(lengths)):
+            raise InputError(f"{name}: X does not know how many rows its partitions have; pass {name} as a part of it")
+        array = np.asarray(given)
+        if len(array) != sum(lengths):
+            raise InputError(f"{name}: expected {sum(lengths)} rows as X has; got {len(array)}")
+        return np.split(array, np.cumsum(lengths)[:-1])
+    if lengths is not None and not np.isnan([*lengths, *given.chunks[0]]).any():
+        if sum(lengths) != given.shape[0]:
+            raise InputError(f"{name}: expected {sum(lengths)} rows as X has; got {given.shape[0]}")
+        given = given.rechunk({0: tuple(lengths)} | dict.fromkeys(range(1, given.ndim), -1))
+    parts: list[Any] = np.ravel(given.to_delayed()).tolist()
+    if len(parts) != len(blocks):
+        raise InputError(f"{name}: expected {len(blocks)} partitions as X has; got {len(parts)}")
+    return parts
+
+
+def _computed(client: Client, make: Callable[..., Rows], blocks: Iterable[Any], *settings: Any) -> Partitions:
+    from dask import delayed
+
+    lazy = [delayed(about)(number, make, number, settings, *block) for number, block in enumerate(blocks)]
+    return Partitions(client, client.compute(lazy, retries=RETRIES))
+
+
+def _of_arrays(number: int, _settings: Any, *arrays: Any) -> Rows:
+    return Rows(called(number), *arrays)
+
+
+def _of_block(number: int, _settings: Any, block: Any) -> Rows:
+    if not isinstance(block, (tuple, list)) or not 2 <= len(block) <= 3:  # noqa: PLR2004
+        raise InputError(f"X: expected blocks (X, y) or (X, y, sample_weight); got {type(block).__name__}")
+    return Rows(called(number), *block)
+
+
+def _of_frame(number: int, settings: tuple[dict[str, str], list[str]], frame: Any, *series: Any) -> Rows:
+    names, others = settings
+    given = {name: frame[column] for name, column in names.items()} | dict(zip(others, series, strict=True))
+    return Rows(called(number), frame.drop(columns=list(names.values())), **given)

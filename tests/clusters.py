@@ -1,0 +1,127 @@
+"""Clusters of this machine for tests, and what is run on them: importable, so that workers find it too."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+import dask
+import numpy as np
+from dask import delayed
+from distributed import Client, LocalCluster
+from scipy import sparse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+#: Limits of the tests: nothing waits longer than this.
+CONFIG = {
+    "distributed.scheduler.worker-ttl": "3s",
+    "distributed.comm.timeouts.connect": "10s",
+    "distributed.admin.tick.limit": "1 hour",
+    "steepest.longest-pass": "60s",
+}
+ROWS, COLUMNS = 120, 5
+
+
+@contextmanager
+def cluster(n_workers: int) -> Iterator[Client]:
+    """Yield a client of so many processes of one thread each."""
+    with (
+        dask.config.set(CONFIG),
+        LocalCluster(
+            n_workers=n_workers,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            silence_logs=logging.CRITICAL,
+        ) as workers,
+        Client(workers, timeout=30) as client,
+    ):
+        yield client
+
+
+def scale(client: Client, n_workers: int) -> None:
+    """Wait until there are so many workers."""
+    client.cluster.scale(n_workers)
+    limit = time.monotonic() + 30
+    while len(client.nthreads()) != n_workers:
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+
+
+def pids(client: Client) -> list[int]:
+    """Return the processes of the workers."""
+    return sorted(client.run(os.getpid).values())
+
+
+def table(number: int, n: int = ROWS, d: int = COLUMNS) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return X and numbers to predict: some of the rows of a table, the same every time."""
+    generator = np.random.default_rng([number, n, d])
+    X = generator.normal(size=(n, d)) * 2.0 ** np.arange(d) + 1
+    return X, X @ np.linspace(-1, 1, d) / 4 + generator.normal(size=n)
+
+
+def block(number: int, kind: str = "numbers", dtype: Any = np.float64) -> tuple[Any, Any]:
+    """Return a block: of numbers, of two labels, of three, or sparse with two labels."""
+    X, y = table(number)
+    if kind == "sparse":
+        return sparse.csr_array(np.where(X > 1, X, 0).astype(dtype)), np.where(y > 0, "yes", "no")
+    labels = {"numbers": y, "two": np.where(y > 0, "yes", "no"), "three": np.digitize(y, [-0.5, 0.5])}
+    return X.astype(dtype), labels[kind]
+
+
+def blocks(n: int, kind: str = "numbers", dtype: Any = np.float64) -> list[Any]:
+    """Return delayed blocks."""
+    return [delayed(block)(number, kind, dtype) for number in range(n)]
+
+
+def together(n: int, kind: str = "numbers", dtype: Any = np.float64) -> tuple[Any, Any]:
+    """Return the rows of the same blocks, in memory."""
+    parts = [block(number, kind, dtype) for number in range(n)]
+    stack = sparse.vstack if kind == "sparse" else np.concatenate
+    return stack([X for X, _ in parts]), np.concatenate([y for _, y in parts])
+
+
+def kill(victims: list[int]) -> None:
+    """Kill processes; a worker that was too slow to be seen alive may have been replaced before."""
+    for victim in victims:
+        with suppress(ProcessLookupError):
+            os.kill(victim, signal.SIGKILL)
+
+
+def die() -> None:
+    """Kill this process, once its nanny knows that it has started: else that gives up, and nobody comes back."""
+    time.sleep(0.4)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def poison(number: int) -> tuple[Any, Any]:
+    """Return a block; the fifth kills whoever reads it."""
+    if number == 5:
+        die()
+    return block(number)
+
+
+def broken(number: int) -> tuple[Any, Any]:
+    """Return a block; the fifth cannot be read."""
+    if number == 5:
+        raise OSError("the disk is gone")
+    return block(number)
+
+
+def at(step: int, action: Callable[[], object]) -> Callable[[Any], None]:
+    """Return a callback that does something once, before a step."""
+    done: list[object] = []
+
+    def callback(info: Any) -> None:
+        if info.step >= step and not done:
+            done.append(action())
+
+    return callback
