@@ -118,6 +118,10 @@ def test_buffers_are_taken_when_they_are_free(small: FakeCupy, monkeypatch: pyte
     descend(4000, n_steps=2, learning_rate=0.01)
     last: dict[tuple[str, Any], int] = {}
     for place, (what, of) in enumerate(log):
+        if what == "copy":
+            # The first time, after what was to run before it.
+            assert log[place - 1][0] == "wait"
+            assert ("record", log[place - 1][1]) in log[:place]
         if what == "copy" and ("pass", of) in last:
             for before, waiting in (("pass", "wait"), ("copy", "synchronize")):
                 since = last[before, of]

@@ -59,6 +59,9 @@ class StreamedPass:
             self.there.append(xp.empty(shape, dtype=X.dtype))
         self.copies = xp.cuda.Stream(non_blocking=True)
         self.sent, self.passed = ([xp.cuda.Event(disable_timing=True) for _ in range(2)] for _ in range(2))
+        for event in self.passed:
+            # The memory may be what a kernel that is still to run on the current stream reads.
+            event.record()
         self.pieces = []
         for turn, first in zip(cycle(range(2)), range(0, n, shape[0]), strict=False):
             here = slice(first, min(first + shape[0], n))
