@@ -198,6 +198,13 @@ def descend(
     (array([2.]), np.float64(1.0))
     >>> fit.history.loss[:2]
     array([21.   ,  0.535])
+
+    Data beyond memory, as a function that opens its blocks:
+
+    >>> def blocks():
+    ...     return ((x[i : i + 2, np.newaxis], 2 * x[i : i + 2] + 1) for i in (0, 2))
+    >>> st.descend(blocks, method="auto").coef.round(6)
+    array([2.])
     """
     options = {name: value for name, value in locals().items() if name not in {"X", "y", "callback", "progress"}}
     setup = set_up(X, y, **options)
