@@ -25,6 +25,8 @@ import steepest as st
 from strategies import LAYOUTS
 
 Floats = NDArray[np.float64]
+#: A drawn case is several fits.
+FEWER = max(settings.default.max_examples // 4, 25) if settings.default else 25
 
 
 def _sliced_twice(values: Floats) -> Floats:
@@ -98,7 +100,7 @@ def flat(store: Callable[[Floats], Any], values: Floats) -> Any:
     return [row[0] for row in stored] if isinstance(stored, list) else np.asarray(stored)[:, 0]
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=FEWER, suppress_health_check=[HealthCheck.too_slow])
 @given(data=hst.data())
 def test_every_layout_gives_the_bits_of_a_contiguous_copy(backend: str, data: hst.DataObject) -> None:
     n, d = data.draw(hst.integers(2, 40)), data.draw(hst.integers(1, 5))
@@ -265,6 +267,7 @@ def test_empty_predictions(kind: str) -> None:
 
 
 @pytest.mark.parametrize("index", [np.int32, np.int64])
+@settings(max_examples=FEWER)
 @given(data=hst.data())
 def test_sparse_parts_however_they_lie(backend: str, index: Any, data: hst.DataObject) -> None:
     """Data and indices that are slices of others, read-only, or of another byte order, are those of a plain matrix."""

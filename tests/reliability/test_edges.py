@@ -16,7 +16,7 @@ import mpmath
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
@@ -30,6 +30,8 @@ from tolerance import tolerance
 PROFILE = os.environ.get("STEEPEST_TEST_PROFILE", "dev")
 LONG = np.longdouble
 TOL = 1e-6
+#: A drawn case is a whole descent.
+FEWER = max(settings.default.max_examples // 2, 25) if settings.default else 25
 N, D = 48, 3
 GENERATOR = np.random.default_rng(0)
 X = GENERATOR.normal(size=(N, D))
@@ -109,7 +111,7 @@ def end_of(design: Any, y: Any, loss: str, **options: Any) -> Ended:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            fit = st.descend(design, y, loss=name, **{"tol": TOL, "n_steps": 40, **options})
+            fit = st.descend(design, y, loss=name, **{"tol": TOL, "n_steps": 25, **options})
         except (st.InputError, st.DivergenceError):
             return Ended(None, [])
     said = [warning.category for warning in caught]
@@ -225,6 +227,7 @@ def test_steps_that_lead_away_are_warned_of(backend: str, method: str) -> None:
     assert fit.loss < fit.history.loss[0] or said == [st.ConvergenceWarning]
 
 
+@settings(max_examples=FEWER)
 @given(data=hst.data())
 def test_any_scales_and_distances(backend: str, data: hst.DataObject) -> None:
     exponents = data.draw(hst.lists(hst.integers(-150, 150), min_size=D, max_size=D))
@@ -247,6 +250,7 @@ def test_any_scales_and_distances(backend: str, data: hst.DataObject) -> None:
     expect_honest(ended, preconditioned=precondition, mse=mse)
 
 
+#: The reference takes its time.
 MANY = 2**26 if PROFILE == "deep" else 2**22
 
 
@@ -257,14 +261,14 @@ def test_sums_over_many_rows_in_single_precision(backend: str, layout: str) -> N
     Sums over a block, of a few hundred rows, are in the type of X, and those over blocks in double precision; blocks of
     the core that lie by rows or by columns have many sums beside each other, which are the more exact for it.
     """
-    tenth = float(np.float32(0.1))
-    design: Any = np.full((MANY, 2), tenth, dtype=np.float32, order="F" if layout == "by columns" else "C")
+    tenth, n = float(np.float32(0.1)), MANY if backend == "rust" else MANY // 8
+    design: Any = np.full((n, 2), tenth, dtype=np.float32, order="F" if layout == "by columns" else "C")
     if layout == "sparse":
         design = csr_array(
-            (design.ravel(), np.tile(np.arange(2, dtype=np.int32), MANY), np.arange(MANY + 1, dtype=np.int64) * 2),
-            shape=(MANY, 2),
+            (design.ravel(), np.tile(np.arange(2, dtype=np.int32), n), np.arange(n + 1, dtype=np.int64) * 2),
+            shape=(n, 2),
         )
-    y = np.ones(MANY, dtype=np.float32)
+    y = np.ones(n, dtype=np.float32)
     value, slope, intercept_slope = st.loss_and_gradient(design, y, [1.0, 1.0], backend=backend)
     residual = 2 * tenth - 1
     slack = 1e-6 if backend == "rust" and layout != "sparse" else tolerance(np.float32, 512)

@@ -30,7 +30,7 @@ from test_resume import RECIPES, Recipe, run
 
 PROFILE = os.environ.get("STEEPEST_TEST_PROFILE", "dev")
 #: Changed files that each loader is given, and the seconds that it may take over one.
-N_CHANGED = 500_000 if PROFILE == "deep" else 3000
+N_CHANGED = 500_000 if PROFILE == "deep" else 2000
 SECONDS = 2.0
 TYPICAL = [Recipe(method, "auto", "l2") for method in ("gd", "nesterov", "adam", "sgd", "lbfgs")]
 
