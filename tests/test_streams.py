@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -312,3 +314,58 @@ def test_mini_batches_have_every_row_once(data: Any) -> None:
         assert sorted(orders[-1]) == sorted(f"block {i}" for i in range(8))
     assert len({tuple(order) for order in orders}) > 1
     assert [block.name for block in stream.epoch(5, 0)] == orders[0]
+
+
+def test_progress_shows_what_was_read(data: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    X, y, _ = data
+    st.descend([(X, y)], loss="log_loss", n_steps=3, progress=True)
+    # A look at all rows, their curvature, the start, and a pass for each step.
+    assert "GB read, 6 passes" in capfd.readouterr().err
+
+
+#: Peaks of memory above what is there when all is imported; the file is four times as large as the limit.
+LIMIT = 64 << 20
+IN_LITTLE_MEMORY = """
+import sys, numpy as np, pyarrow.parquet, steepest as st
+from steepest.sources import files
+files.BLOCK_BYTES = 4 << 20
+def peak(name):
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) << 10 for line in status if line.startswith(name))
+path, y, loss = sys.argv[1:4]
+# What the libraries keep of their first use is not the stream's.
+st.descend(sys.argv[5], "y" if path.endswith("parquet") else np.arange(999.0), n_steps=1)
+before = peak("VmHWM")
+fit = st.descend(path, y, loss=loss, alpha=1e-3, method="lbfgs", precondition=True, n_steps=4, n_threads=1)
+print(peak("VmHWM") - before)
+np.save(sys.argv[4], fit.parameters)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peaks of memory are read from Linux's /proc")
+@pytest.mark.parametrize(("kind", "loss"), [("npy", "log_loss"), ("parquet", "mse")])
+def test_a_file_of_four_times_the_memory(kind: str, loss: str, tmp_path: Path) -> None:
+    generator = np.random.default_rng(3)
+    n, d = 4 * LIMIT // (4 * 64), 64
+    X = generator.standard_normal((n, d), dtype=np.float32)
+    y = (X[:, 0] + X[:, 1] + generator.standard_normal(n, dtype=np.float32) > 0).astype(np.float32)
+    if kind == "npy":
+        path, target = tmp_path / "X.npy", str(tmp_path / "y.npy")
+        np.save(path, X)
+        np.save(target, y)
+        np.save(tmp_path / "little.npy", X[:999])
+    else:
+        path, target = tmp_path / "X.parquet", "y"
+        columns = {f"c{j}": X[:, j] for j in range(d)}
+        parquet.write_table(pa.table({**columns, "y": y}), path, row_group_size=1 << 13, compression="none")
+        parquet.write_table(
+            pa.table({**{name: column[:999] for name, column in columns.items()}, "y": y[:999]}),
+            tmp_path / "little.parquet",
+        )
+    names = [str(tmp_path / name) for name in ("w.npy", f"little.{kind}")]
+    command = [sys.executable, "-c", IN_LITTLE_MEMORY, str(path), target, loss, *names]
+    peak = int(subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout)
+    assert path.stat().st_size >= 4 * LIMIT
+    assert peak <= LIMIT
+    whole = st.descend(X, y, loss=loss, alpha=1e-3, method="lbfgs", precondition=True, n_steps=4, strategy="stream")
+    np.testing.assert_allclose(np.load(tmp_path / "w.npy"), whole.parameters, atol=1e-4)

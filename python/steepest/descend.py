@@ -67,18 +67,25 @@ def descend(
 
     Parameters
     ----------
-    X : array_like, frame or sparse, (n_samples, n_features) or (n_samples,)
+    X : array_like, frame or sparse, (n_samples, n_features) or (n_samples,); path, or blocks
         float32 or float64, contiguous by rows or by columns, is used in place, and so is a CSR matrix with int32 or
         int64 indices, and a pandas, polars or Arrow table or a DLPack array that is laid out so; other numbers are
         converted once. Do not write to it during the call. Its type is that of the computation: `y`, the weights and
         the offset are rounded to it.
 
+        Data beyond memory: the path of a ``.npy``, Parquet, CSV or svmlight file, or a list of paths, or a pattern such
+        as ``"data/*.parquet"``; an Arrow record-batch reader; or blocks ``(X, y)`` or ``(X, y, sample_weight)``: a
+        list, what can be iterated again and again, or a function that returns an iterator. They are read ahead, a few
+        blocks at a time, once a step, and once before the first; for ``"mse"`` with all rows once in all.
+
         Or rows on a cluster: a dask array, a dask dataframe (`y`, the weights and the offset may be names of its
         columns), or a list of delayed blocks (X, y[, sample_weight]), with None as `y`. They stay on the workers of the
         current ``distributed.Client``; the result has the same bits for any number of these.
-    y : array_like, (n_samples,) or (n_samples, k)
+    y : array_like, (n_samples,) or (n_samples, k); column name, or path
         Numbers for ``"mse"`` (k ≥ 2 columns: as many targets) and ``"huber"``, counts ≥ 0 for ``"poisson"``, class
         labels of any type for ``"log_loss"`` (or k ≥ 2 columns of probabilities) and, two of them, ``"squared_hinge"``.
+        Of tables in files, the name of the column; for ``.npy`` files an array or another such file; None for blocks
+        and svmlight. `sample_weight` and `offset` likewise.
     loss : {"mse", "log_loss", "huber", "poisson", "squared_hinge"} or a loss
         Or an alias: ``"squared_error"``, ``"cross_entropy"``; or a description: ``st.Huber(delta=2.0)``. More than two
         classes make ``"log_loss"`` softmax regression.
@@ -178,6 +185,13 @@ def descend(
     (array([2.]), np.float64(1.0))
     >>> fit.history.loss[:2]
     array([21.   ,  0.535])
+
+    Data beyond memory, as a function that opens its blocks:
+
+    >>> def blocks():
+    ...     return ((x[i : i + 2, np.newaxis], 2 * x[i : i + 2] + 1) for i in (0, 2))
+    >>> st.descend(blocks, method="auto").coef.round(6)
+    array([2.])
     """
     options = {name: value for name, value in locals().items() if name not in {"X", "y", "callback", "progress"}}
     setup = set_up(X, y, **options)
@@ -186,7 +200,8 @@ def descend(
     if flag("progress", progress):
         from steepest.progress import watched
 
-        with watched(setup.plan.n_steps, callback) as watching:
+        read = getattr(getattr(setup.problem, "blocks", None), "gauge", None)
+        with watched(setup.plan.n_steps, callback, read) as watching:
             return run(setup, watching)
     return run(setup, callback)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from steepest.errors import MissingPackageError
 
@@ -17,8 +17,11 @@ SECONDS_BETWEEN = 0.1
 
 
 @contextmanager
-def watched(n_steps: int, callback: Callback | None) -> Iterator[Callback]:
-    """Show a bar for `n_steps` steps on standard error while the body runs; yield the callback that moves it."""
+def watched(n_steps: int, callback: Callback | None, read: object = None) -> Iterator[Callback]:
+    """Show a bar for `n_steps` steps on standard error while the body runs; yield the callback that moves it.
+
+    `read`, as text, is what has been read so far, where data are not in memory.
+    """
     try:
         from rich.console import Console
     except ImportError:
@@ -38,9 +41,10 @@ def watched(n_steps: int, callback: Callback | None) -> Iterator[Callback]:
         TimeRemainingColumn(),
         TextColumn("loss {task.fields[loss]:.6g}"),
         TextColumn("gradient norm {task.fields[gradient_norm]:.2e}"),
+        *([] if read is None else [TextColumn("{task.fields[read]}")]),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("descend", total=n_steps, loss=float("nan"), gradient_norm=float("nan"))
+        task = bar.add_task("descend", total=n_steps, loss=float("nan"), gradient_norm=float("nan"), read=str(read))
         shown = 0.0
         latest: StepInfo | None = None
         stopped: object = None
@@ -56,7 +60,8 @@ def watched(n_steps: int, callback: Callback | None) -> Iterator[Callback]:
             return stopped
 
         def show(info: StepInfo, completed: int) -> None:
-            bar.update(task, completed=completed, loss=info.loss, gradient_norm=info.gradient_norm)
+            fields: dict[str, Any] = {"loss": info.loss, "gradient_norm": info.gradient_norm, "read": str(read)}
+            bar.update(task, completed=completed, **fields)
 
         yield watch
         if latest is not None:

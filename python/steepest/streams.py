@@ -40,6 +40,9 @@ class Gauge:
     """Of X, as it is in memory."""
     n_passes: int = 0
 
+    def __str__(self) -> str:
+        return f"{self.n_bytes / 1e9:.1f} GB read, {self.n_passes} passes"
+
 
 @dataclass(frozen=True)
 class Stream:

@@ -155,6 +155,7 @@ validation_fraction, n_iter_no_change, warm_start, backend, n_jobs, random_state
         ----------
         X : array_like, frame or sparse, (n_samples, n_features)
             float32 or float64 is used in place where its layout allows it; the names of a frame's columns are kept.
+            Or a path, or blocks, of data beyond memory, as `steepest.descend` takes them.
         y : array_like, (n_samples,) or (n_samples, n_classes)
             Labels of any type; or, for ``"log_loss"``, rows of probabilities: soft labels, of classes 0, 1, 2, ….
         sample_weight : array_like, (n_samples,), optional

@@ -170,6 +170,7 @@ class GDRegressor(RegressorMixin, LinearEstimator):  # type: ignore[misc]
         ----------
         X : array_like, frame or sparse, (n_samples, n_features)
             float32 or float64 is used in place where its layout allows it; the names of a frame's columns are kept.
+            Or a path, or blocks, of data beyond memory, as `steepest.descend` takes them.
         y : array_like, (n_samples,) or, for squared errors, (n_samples, n_targets)
             Numbers; counts ≥ 0 for ``"poisson"``.
         sample_weight : array_like, (n_samples,), optional

@@ -135,7 +135,9 @@ class ParquetPart:
         from pyarrow import parquet
 
         first = self.first
-        with self.file.unchanged(), _arrow_errors(self.file.path), parquet.ParquetFile(self.file.path) as source:
+        path = self.file.path
+        # Buffering ahead would keep whole row groups, and more, in memory.
+        with self.file.unchanged(), _arrow_errors(path), parquet.ParquetFile(path, pre_buffer=False) as source:
             batches = source.iter_batches(self.block_rows, row_groups=[self.group], columns=self.names.all)
             for batch in batches:
                 name = f"{self.file.path}, rows from {first} on"
