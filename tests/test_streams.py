@@ -26,7 +26,7 @@ from tolerance import tolerance
 Write = Callable[[Path, NDArray[Any], NDArray[Any], NDArray[Any]], tuple[Any, dict[str, Any]]]
 
 N, D = 700, 4
-CLOSE = tolerance(np.float64, N, 1e4)
+CLOSE = tolerance(np.float64, N, 600)
 
 
 @pytest.fixture(autouse=True)
