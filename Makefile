@@ -11,7 +11,7 @@ RUST_SOURCES := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-python test-oldest check format docs bench bench-gate build clean
+.PHONY: help demo test test-rust test-python test-oldest check format docs soak audit bench bench-gate build clean
 
 help:  ## Print these sentences.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,7 +27,7 @@ test-rust:  ## Run the Rust tests; they need no Python.
 	cargo test --locked
 
 test-python: build  ## Run the Python tests and every example in a docstring or the README.
-	STEEPEST_TEST_PROFILE=$${STEEPEST_TEST_PROFILE:-ci} $(BIN)/python -m pytest -n auto tests python README.md
+	STEEPEST_TEST_PROFILE=$${STEEPEST_TEST_PROFILE:-ci} $(BIN)/python -m pytest -n auto --dist loadgroup tests python README.md
 
 test-oldest: build $(OLDEST)/created  ## Run the tests of the estimators with the oldest scikit-learn, NumPy and SciPy.
 	PYTHONPATH=python $(OLDEST)/bin/python -m pytest tests/test_estimators.py tests/test_estimator_fits.py \
@@ -55,6 +55,13 @@ format: build  ## Format all code.
 docs: build  ## Build the documentation into docs/_build/html; a warning is an error.
 	$(BIN)/python -m pip install --quiet 'sphinx>=8' 'pydata-sphinx-theme>=0.16' 'numpydoc>=1.8' 'myst-parser>=4'
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+soak: build  ## Fits under faults for ten minutes, and what was lost; SECONDS=60 for one.
+	$(BIN)/python tests/soak.py --seconds $(or $(SECONDS),600)
+
+audit: build  ## Known holes and licences of all that is used; needs cargo-deny.
+	cargo deny --locked check
+	$(BIN)/python -m pip install --quiet pip-audit && $(BIN)/python -m pip_audit
 
 bench: $(BENCH)/built  ## Measure against every peer, side by side; writes docs/benchmarks.md. QUICK=1 for a tenth.
 	$(BENCH)/bin/python benches/run.py $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 import steepest as st
 from steepest.backends import Backend, get_backend
 from steepest.backends.array import ArrayBackend
+from steepest.methods import METHODS
 from steepest.problem import Problem, make_problem
 from tolerance import tolerance
 
@@ -208,3 +209,8 @@ def define(sample: Sample) -> Definition:
     )
     value_magnitude = float(shares @ loss_magnitude) + penalty
     return Definition(float(shares @ losses) + penalty, gradient, value_magnitude, gradient_magnitude)
+
+
+def methods_for(loss: str) -> list[str]:
+    """Return the names of the methods that can minimise this loss."""
+    return [name for name, kind in METHODS.items() if loss == "mse" or not kind.needs_statistics]

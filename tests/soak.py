@@ -33,9 +33,9 @@ from scipy.sparse import csr_array
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / "reliability")]
 
 import steepest as st  # noqa: E402
+from samples import methods_for  # noqa: E402
 from steepest import checkpoint, model_io, segments  # noqa: E402
 from steepest.checkpoint import read_checkpoint  # noqa: E402
-from steepest.methods import METHODS  # noqa: E402
 
 MOST_SECONDS = 60.0
 LOSSES = ("mse", "huber", "poisson", "log_loss", "softmax", "squared_hinge")
@@ -73,7 +73,7 @@ def draw(chance: random.Random, n: int | None = None) -> Case:
     }.get(loss, scores)
     X = X.astype(chance.choice([np.float32, np.float64]))
     layout: Any = chance.choice([np.ascontiguousarray, np.asfortranarray, csr_array])
-    method = chance.choice([*METHODS, "auto"])
+    method = chance.choice([*methods_for(loss), "auto"])
     return Case(
         layout(X),
         y,

@@ -444,7 +444,7 @@ WRONG = [
     (("--checkpoint", "no/run.safetensors"), 1, "the directory no does not exist; create it first"),
     (("--threads", "0"), 1, "n_threads: expected an integer ≥ 1; got 0"),
     (("--seed", "-1"), 1, "seed: expected an integer ≥ 0; got -1"),
-    (("--solver", "sag"), 1, "method: expected one of adam, auto, gd"),
+    (("--solver", "sag"), 1, "method: expected one of adam, auto, coordinate, gd"),
 ]
 
 

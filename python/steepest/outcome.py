@@ -85,10 +85,11 @@ def _led_away(problem: Problem, solution: Solution) -> str:
 def _taken_for_constant(problem: Problem) -> str | None:
     """Return what to say of a column that varies by less than preconditioning can tell from rounding, if one does.
 
-    A few rows show it: the others differ from them by no more than these among themselves.
+    Not of sparse columns, nor of rows in blocks. A few rows show it: the others differ from them by no more than these
+    among themselves.
     """
     design = problem.design
-    if isinstance(design, Csr):
+    if isinstance(design, Csr) or not design.shape[0]:
         return None
     rows = np.asarray(to_host(design[:: -(-problem.n_samples // FINGERPRINT_ROWS) or 1]), dtype=np.float64)
     with np.errstate(all="ignore"):

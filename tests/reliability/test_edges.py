@@ -22,8 +22,8 @@ from scipy.sparse import csr_array
 
 import steepest as st
 from properties import compiled, portable
+from samples import methods_for
 from steepest.losses import Huber, Loss, Poisson, SquaredHinge
-from steepest.methods import METHODS
 from test_losses import GRID
 from tolerance import tolerance
 
@@ -150,7 +150,7 @@ def lowest_mse(design: NDArray[Any], y: NDArray[Any]) -> float:
 def test_designs(backend: str, kind: str, loss: str) -> None:
     design = DESIGNS[kind]()
     y = TARGETS[loss][: len(design)]
-    for method in [*METHODS, "auto"]:
+    for method in [*methods_for(loss), "auto"]:
         for precondition in (False, True):
             ended = end_of(design, y, loss, method=method, precondition=precondition, backend=backend)
             expect_honest(ended, preconditioned=precondition, mse=(design, y) if loss == "mse" else None)
@@ -160,7 +160,7 @@ def test_designs(backend: str, kind: str, loss: str) -> None:
 @pytest.mark.parametrize("kind", OBSERVED)
 def test_targets_weights_offsets_and_penalties(backend: str, kind: str, loss: str) -> None:
     y, options = OBSERVED[kind](loss, TARGETS[loss])
-    for method in [*METHODS, "auto"]:
+    for method in [*methods_for(loss), "auto"]:
         for precondition in (False, True):
             ended = end_of(X, y, loss, method=method, precondition=precondition, backend=backend, **options)
             expect_honest(ended, preconditioned=precondition, mse=(X, y) if loss == "mse" and not options else None)
@@ -234,7 +234,7 @@ def test_any_scales_and_distances(backend: str, data: hst.DataObject) -> None:
     distances = data.draw(hst.lists(hst.sampled_from([0.0, 1.0, -1e4, 1e9, 1e16]), min_size=D, max_size=D))
     design: Any = (X + distances) * 10.0 ** np.array(exponents)
     loss = data.draw(hst.sampled_from(sorted(TARGETS)))
-    method = data.draw(hst.sampled_from([*METHODS, "auto"]))
+    method = data.draw(hst.sampled_from([*methods_for(loss), "auto"]))
     precondition = data.draw(hst.booleans())
     sparse = data.draw(hst.booleans())
     ended = end_of(

@@ -20,13 +20,14 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from test_checkpoints import REMEMBERING
 
 import steepest as st
 from steepest import checkpoint, model_io
 from steepest.checkpoint import Saved, read_checkpoint, write_checkpoint
 from steepest.tensor_file import METADATA, checksum, read_tensors
 from test_model_files import HOSTILE, MEASURED, MODEL, framed
-from test_resume import RECIPES, Recipe, run
+from test_resume import Recipe, run
 
 PROFILE = os.environ.get("STEEPEST_TEST_PROFILE", "dev")
 #: Changed files that each loader is given, and the seconds that it may take over one.
@@ -154,7 +155,7 @@ CHANGES: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
 }
 
 
-@pytest.mark.parametrize("recipe", [recipe for recipe in RECIPES if recipe.penalty == "l2"], ids="-".join)
+@pytest.mark.parametrize("recipe", [recipe for recipe in REMEMBERING if recipe.penalty == "l2"], ids="-".join)
 @pytest.mark.filterwarnings("ignore::steepest.ConvergenceWarning")
 def test_no_memory_of_a_method_does_harm(tmp_path: Path, backend: str, recipe: Recipe) -> None:
     """Whatever it is said to have remembered: refused, or a descent that ends with a number or an error."""
