@@ -39,7 +39,7 @@ def cluster(n_workers: int) -> Iterator[Client]:
             n_workers=n_workers,
             threads_per_worker=1,
             processes=True,
-            dashboard_address=None,
+            dashboard_address=":0",
             silence_logs=logging.CRITICAL,
         ) as workers,
         Client(workers, timeout=30) as client,

@@ -85,6 +85,9 @@ RECIPES = [
     if penalty == "l2" or VARIANTS[name].takes_l1
 ]
 
+#: Coordinate descent has nothing to remember, and takes squared errors alone.
+REMEMBERING = [recipe for recipe in RECIPES if not VARIANTS[recipe.method].needs_statistics]
+
 every_recipe = pytest.mark.parametrize("recipe", RECIPES, ids="-".join)
 every_loss = pytest.mark.parametrize("loss", TARGETS)
 either_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -19,12 +19,10 @@ import steepest as st
 from steepest.checkpoint import read_checkpoint
 from steepest.methods import METHODS
 from steepest.segments import Course
-from test_resume import RECIPES, SCORES, TARGETS, WEIGHTS, Recipe, X, end, way
+from test_resume import RECIPES, REMEMBERING, SCORES, TARGETS, WEIGHTS, Recipe, X, end, way
 
 pytestmark = pytest.mark.filterwarnings("ignore:the loss rose:steepest.ConvergenceWarning")
 
-#: Coordinate descent remembers nothing, and does not take this loss.
-REMEMBERING = [recipe for recipe in RECIPES if not recipe.options["method"].needs_statistics]
 DESIGNS: dict[str, Callable[[NDArray[np.float64]], Any]] = {
     "dense": np.asarray,
     "float32 by columns": lambda values: np.asfortranarray(values.astype(np.float32)),

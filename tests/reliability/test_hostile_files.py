@@ -20,14 +20,13 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from test_checkpoints import REMEMBERING
 
 import steepest as st
 from steepest import checkpoint, model_io
 from steepest.checkpoint import Saved, read_checkpoint, write_checkpoint
 from steepest.tensor_file import METADATA, checksum, read_tensors
 from test_model_files import HOSTILE, MEASURED, MODEL, framed
-from test_resume import Recipe, run
+from test_resume import REMEMBERING, Recipe, run
 
 PROFILE = os.environ.get("STEEPEST_TEST_PROFILE", "dev")
 #: Changed files that each loader is given, and the seconds that it may take over one.

@@ -248,7 +248,7 @@ def begun(
     xp: Any, objective: Any, plan: Plan, start: NDArray[np.float64], state: State
 ) -> tuple[Resident, Maker] | None:
     """Return a descent and what makes its steps; None if a step waits for a number, or there is no kernel for it."""
-    steps = loop.driver(plan, objective.n_samples)
+    steps = loop.driver(plan, objective)
     if not (isinstance(steps, loop.FullBatch) and steps.is_blind and plan.method.name in RULES):
         return None
     if plan.max_seconds is not None:

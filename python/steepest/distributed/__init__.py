@@ -112,7 +112,7 @@ def connected(address: str) -> Iterator[Client]:
     if kind == "local":
         if not (count.isdecimal() and int(count) > 0):
             raise InputError(f"cluster: expected local:N with N workers; got {address!r}")
-        options: dict[str, Any] = {"threads_per_worker": 1, "dashboard_address": None, "silence_logs": logging.ERROR}
+        options: dict[str, Any] = {"threads_per_worker": 1, "dashboard_address": ":0", "silence_logs": logging.ERROR}
         with LocalCluster(n_workers=int(count), **options) as workers, Client(workers, timeout=ANSWER) as client:
             yield client
         return
