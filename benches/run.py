@@ -96,7 +96,8 @@ def readable(seconds: float) -> str:
 GAP_WORDS = (
     f"Seconds until the relative gap (F − F*)/F* is at most {GOAL:.0e}, best of three, with two threads and a fresh "
     "process for each library; data in memory, import and first call not counted. Each gets the loosest of the "
-    "tolerances 1e-2, 1e-3, … that brings it there. F is the average loss plus ½ α ‖w‖², the intercept not penalised; "
+    "tolerances 1e-2, 1e-3, … that brings it there. F is the average loss plus ½ α ‖w‖², for `lasso` λ ‖w‖₁, the "
+    "intercept not penalised; "
     "one function in float64 judges all answers. F* is the lowest value that two libraries find in float64 at "
     'tolerance 1e-10. `steepest` is `st.descend(X, y, loss=…, alpha=…, method="auto", tol=…)`.'
 )
@@ -120,7 +121,7 @@ def gap_section(shrink: int) -> Lines:
         details += ["", f"### {case}", "", f"![Gap against seconds, one line a library](images/bench-{case}.png)", ""]
         details += ["| library | how | seconds to the gap |", "|---|---|---|"]
         for name, lines in results.items():
-            how = (SOLVERS[name].__doc__ or "").strip()
+            how = (SOLVERS[name].__doc__ or "").strip().removesuffix(".")
             details.append(f"| {name} | `{how}` | {summary(lines)} |")
     return text + head + details
 
