@@ -262,6 +262,13 @@ def test_a_partition_that_kills_its_workers_is_named() -> None:
         (dd.from_pandas(pd.DataFrame({"a": [1.0]})), {"y": "b"}, "^y: there is no column 'b'; columns: a"),
         (dd.from_pandas(pd.DataFrame({"a": [1.0]})), {"y": [1.0]}, "^y: X does not know how many rows"),
         (blocks(2), {"y": None, "method": "sgd"}, "^method: mini-batches would bring every partition"),
+        (da.ones((8, 2), chunks=4), {"y": "price"}, "^y: expected an array, of dask or in memory; got 'price'"),
+        (da.ones((8, 2), chunks=4), {"y": None}, "^y: expected targets; got None"),
+        (
+            [(delayed(np.ones)((4, 2)), delayed(np.ones)(4))],
+            {"y": None},
+            r"^X: expected each block to be one delayed tuple or future; .* dask.delayed\(block\) makes one",
+        ),
         ([delayed(table)(0), delayed(len)("abc")], {"y": None}, r"^partition 1: X: expected blocks \(X, y\)"),
     ],
 )
