@@ -98,7 +98,7 @@ def show(
         return
     out.print(f"{n_rows:,} rows of {n_columns} columns, {fit.loss_name}", markup=False)
     out.print(f"method: {fit.method}, because {fit.reason}", markup=False)
-    out.print(f"{fit.message} after {fit.n_steps:,} steps and {fit.seconds:.2f} s: {fit.loss:.6g}", markup=False)
+    out.print(f"{report.ending(fit, fit.seconds)}: {fit.loss:.6g}", markup=False)
     if table is not None:
         report.show_evaluation(out, model, len(table), left_out, figures)
     else:
