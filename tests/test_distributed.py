@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import steepest
 from steepest.blocks import merged
+from steepest.checkpoint import read_checkpoint
 from steepest.distributed import connected
 from steepest.distributed.cluster import grouped, subtrees
 from tolerance import tolerance
@@ -328,5 +329,10 @@ def test_command_line(two: Client, tmp_path: Path, command: Callable[..., Any], 
     assert steepest.load(model).predict(frame.drop(columns="y"))[0] == pytest.approx(
         X[0, :4] @ whole.coef + whole.intercept
     )
-    outcome = command("fit", str(tmp_path / f"part-*.{ending}"), "--target", "z", "--cluster", two.scheduler.address)
+    cluster = ("--cluster", two.scheduler.address)
+    written = ("--loss", "huber", "--checkpoint", str(tmp_path / "run.safetensors"), "--steps", "3", *cluster)
+    outcome = command("fit", str(tmp_path / f"part-*.{ending}"), "--target", "y", *written)
+    assert outcome.code == 0, outcome.err
+    assert read_checkpoint(tmp_path / "run.safetensors").solution.n_steps == 3
+    outcome = command("fit", str(tmp_path / f"part-*.{ending}"), "--target", "z", *cluster)
     assert "target: there is no column 'z'; columns: a, b, c, d, e, y" in outcome.err
