@@ -219,7 +219,7 @@ def test_a_fit_goes_on_from_its_checkpoint(steepest: Steepest, folder: Path) -> 
     assert (found["objective"], found["metrics"]) == (whole["objective"], whole["metrics"])
     other = steepest(*gd, "--alpha", 2, "--steps", 30, "--checkpoint", "run.safetensors")
     assert other.code == 1
-    assert "is of a descent with another penalty; remove it" in other.err
+    assert "is of a descent that differs in its penalty; remove it" in other.err
 
 
 CONFIG = """

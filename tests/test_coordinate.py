@@ -138,6 +138,7 @@ def test_a_penalty_that_is_too_large_leaves_nothing(backend: str) -> None:
     largest = 2 * np.abs((X - X.mean(0)).T @ (y - y.mean())).max() / len(y)
     fit = st.descend(X, y, alpha=1.0001 * largest, l1_ratio=1.0, backend=backend, **COORDINATE)
     assert not fit.coef.any()
+    assert not np.signbit(fit.coef).any()
     assert fit.intercept == pytest.approx(y.mean())
     fit = st.descend(X, y, alpha=0.9999 * largest, l1_ratio=1.0, backend=backend, **COORDINATE)
     assert np.count_nonzero(fit.coef) == 1

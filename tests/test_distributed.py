@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import steepest
 from steepest.blocks import merged
+from steepest.checkpoint import read_checkpoint
 from steepest.distributed import connected
 from steepest.distributed.cluster import grouped, subtrees
 from tolerance import tolerance
@@ -262,6 +263,13 @@ def test_a_partition_that_kills_its_workers_is_named() -> None:
         (dd.from_pandas(pd.DataFrame({"a": [1.0]})), {"y": "b"}, "^y: there is no column 'b'; columns: a"),
         (dd.from_pandas(pd.DataFrame({"a": [1.0]})), {"y": [1.0]}, "^y: X does not know how many rows"),
         (blocks(2), {"y": None, "method": "sgd"}, "^method: mini-batches would bring every partition"),
+        (da.ones((8, 2), chunks=4), {"y": "price"}, "^y: expected an array, of dask or in memory; got 'price'"),
+        (da.ones((8, 2), chunks=4), {"y": None}, "^y: expected targets; got None"),
+        (
+            [(delayed(np.ones)((4, 2)), delayed(np.ones)(4))],
+            {"y": None},
+            r"^X: expected each block to be one delayed tuple or future; .* dask.delayed\(block\) makes one",
+        ),
         ([delayed(table)(0), delayed(len)("abc")], {"y": None}, r"^partition 1: X: expected blocks \(X, y\)"),
     ],
 )
@@ -321,5 +329,10 @@ def test_command_line(two: Client, tmp_path: Path, command: Callable[..., Any], 
     assert steepest.load(model).predict(frame.drop(columns="y"))[0] == pytest.approx(
         X[0, :4] @ whole.coef + whole.intercept
     )
-    outcome = command("fit", str(tmp_path / f"part-*.{ending}"), "--target", "z", "--cluster", two.scheduler.address)
+    cluster = ("--cluster", two.scheduler.address)
+    written = ("--loss", "huber", "--checkpoint", str(tmp_path / "run.safetensors"), "--steps", "3", *cluster)
+    outcome = command("fit", str(tmp_path / f"part-*.{ending}"), "--target", "y", *written)
+    assert outcome.code == 0, outcome.err
+    assert read_checkpoint(tmp_path / "run.safetensors").solution.n_steps == 3
+    outcome = command("fit", str(tmp_path / f"part-*.{ending}"), "--target", "z", *cluster)
     assert "target: there is no column 'z'; columns: a, b, c, d, e, y" in outcome.err

@@ -52,10 +52,44 @@ def test_what_is_no_block() -> None:
     fails("sample_weight: expected at least one weight > 0", [(ONES, SIGNS, np.zeros(5))])
 
 
+def test_what_opens_blocks_has_its_targets_in_them() -> None:
+    for opens in (lambda: [(ONES, SIGNS)], iter([(ONES, SIGNS)])):
+        fails(r"y: expected None where X is blocks \(X, y\[, sample_weight\]\)", opens, SIGNS)
+
+
+def test_blocks_that_are_others_in_a_later_pass() -> None:
+    generator = np.random.default_rng(0)
+    X, y = generator.normal(size=(40, 2)), np.arange(40) % 2
+
+    def changing(change: Any) -> Any:
+        n_passes = iter(range(99))
+        return lambda: change(next(n_passes))
+
+    one, two = (X[:20], y[:20]), (X[20:], y[20:])
+    drawn = [(generator.normal(size=(20, 2)), y[:20]) for _ in range(9)]
+    cure = "; every pass must see the same rows"
+    fails(
+        "X: expected 2 blocks, as in the first pass; got 1" + cure, changing(lambda k: [one, two][: 2 if k < 2 else 1])
+    )
+    fails("X: expected 1 blocks, as in the first pass; got more" + cure, changing(lambda k: [one, two][: 1 + k // 2]))
+    fails("block 0: it has other rows than in the first pass" + cure, changing(lambda k: [drawn[k]]))
+    fails("block 1: it has other rows than in the first pass" + cure, changing(lambda k: [one, (X[k:], y[k:])]))
+    fails("block 0: it has other rows", changing(lambda k: [drawn[k]]), method="sgd", batch_size=5)
+    ended = iter([one, two])
+    fails("X: expected 2 blocks, as in the first pass; got 0" + cure, lambda: ended)
+    same = changing(lambda _: [one, two])
+    assert st.descend(same, loss="log_loss", n_steps=3).n_steps == 3
+
+
+def test_validation_data_are_in_memory(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    fails("eval_set: expected .* in memory; X is the path '.*t.parquet'", [(ONES, SIGNS)], eval_set=(path, "y"))
+
+
 def test_no_rows() -> None:
     empty = (np.empty((0, 2)), np.empty(0))
     for nothing in ([empty], lambda: iter(()), [empty, empty]):
-        fails("X: expected at least one row; all blocks are empty, or there are none", nothing)
+        fails("X: expected at least one row; all blocks are empty, or there are none; a generator gives", nothing)
     fails("y: expected at least two classes; got 1 class", [(ONES, np.ones(5)), empty])
 
 
@@ -94,6 +128,7 @@ def test_a_cell_that_is_not_finite(bad: float, tmp_path: Path) -> None:
 def test_paths(tmp_path: Path) -> None:
     fails("X: .*none.npy does not exist or is not a file", tmp_path / "none.npy", SIGNS)
     fails("X: no file matches", tmp_path / "*.parquet", "y")
+    fails(r"X: .* is a directory; name the files in it: '.*\*.parquet'", tmp_path, "y")
     (tmp_path / "data.xlsx").touch()
     fails(
         "X: expected a file name that ends in one of .npy, .parquet, .*; got 'data.xlsx'", tmp_path / "data.xlsx", "y"
@@ -147,6 +182,13 @@ def test_columns_of_tables(kind: str, tmp_path: Path) -> None:
     fails(f"hole.{kind}, .*: column 'y': expected a value in every row; row 1 has none", hole, "y")
     alone = write("alone", pa.table({"y": SIGNS}))
     fails(f"alone.{kind}: expected columns beside the target", alone, "y")
+
+
+def test_text_in_another_encoding(tmp_path: Path) -> None:
+    (tmp_path / "names.csv").write_bytes("größe,y\n1,0\n2,1\n".encode("latin-1"))
+    fails("names.csv: expected UTF-8; .*; iconv converts it", tmp_path / "names.csv", "y")
+    (tmp_path / "cells.csv").write_bytes("a,y\n1,groß\n2,klein\n".encode("latin-1"))
+    fails("cells.csv: expected UTF-8; column 'y' is not; iconv converts it", tmp_path / "cells.csv", "y")
 
 
 @pytest.mark.parametrize("kind", ["npy", "parquet", "csv"])

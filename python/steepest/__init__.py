@@ -17,9 +17,10 @@ The map, in the order of imports (a module uses only modules above it; a test en
 `moments`           second moments of rows: all of them that least squares needs
 `blocks`            rows in blocks, wherever they lie: two verbs
 `survey`            what must be known of all blocks before the first step
-`backends`          ``rust`` (the compiled core), ``array`` (any namespace: ``objective``, ``loop``, ``line_search``),
+`backends`          ``rust`` (the compiled core), ``array`` (any namespace: ``objective``, ``least_squares``, ``loop``,
+                    ``line_search``, ``coordinate``),
                     ``blocks`` (one of these on each block),
-                    ``cupy`` (GPUs: ``device``, ``kernels``, ``../cuda``)
+                    ``cupy`` (GPUs: ``device``, ``kernels``, ``resident``, ``streamed``, ``../cuda``)
 `result`, `curves`, what a descent returns; the picture of its loss; its progress bar
 `progress`
 `choice`            ``"auto"``: the cost model

@@ -75,10 +75,17 @@ def _read_csv(path: Path, delimiter: str, as_text: Collection[str]) -> Any:
         parse_options=csv.ParseOptions(delimiter=delimiter),
         convert_options=csv.ConvertOptions(strings_can_be_null=True, column_types=dict.fromkeys(as_text, pa.string())),
     )
-    for field in table.schema:
+    expect_text(path, table.schema)
+    return table
+
+
+def expect_text(path: str | PathLike[str], schema: pa.Schema) -> None:
+    """Raise an error if a column of a CSV file is neither of numbers nor of text in UTF-8."""
+    import pyarrow as pa
+
+    for field in schema:
         if pa.types.is_binary(field.type):
             raise InputError(f"{path}: expected UTF-8; column {field.name!r} is not; iconv converts it")
-    return table
 
 
 def _read_parquet(path: Path) -> Any:

@@ -100,13 +100,18 @@ def show_training(out: Console, training: Training) -> None:
     last = len(steps) - 1
     for k in dict.fromkeys([0, *(10**k for k in range(9) if 10**k < last), last]):
         _show_step(out, int(steps[k]), losses[k], losses[0])
-    made = f"{fit.n_steps:,} step" + ("" if fit.n_steps == 1 else "s")
-    out.print(f"\n{fit.message} after {made} and {training.seconds:.2f} s", markup=False)
+    out.print(f"\n{ending(fit, training.seconds)}", markup=False)
     if training.warning:
         out.print(f"note: {training.warning}", markup=False)
     out.print()
     _show_metrics(out, training.metrics)
     _show_effects(out, training)
+
+
+def ending(fit: Fit, seconds: float) -> str:
+    """Return why a descent ended, and when."""
+    made = f"{fit.n_steps:,} step" + ("" if fit.n_steps == 1 else "s")
+    return f"{fit.message} after {made} and {seconds:.2f} s"
 
 
 def _show_metrics(out: Console, metrics: dict[str, dict[str, float]]) -> None:

@@ -56,6 +56,10 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+#: What the user calls parts of a recipe.
+CALLED = {"fingerprint": "data", "step_size": "learning_rate", "seed": "random_state"}
+
+
 class Course:
     """The segments of a descent, from the start or from a file."""
 
@@ -77,9 +81,10 @@ class Course:
         saved = read_checkpoint(path)
         other = [name for name in self.recipe | saved.recipe if self.recipe.get(name) != saved.recipe.get(name)]
         if other:
-            what = "data" if other == ["fingerprint"] else other[0]
+            what = CALLED.get(other[0], other[0])
             raise InputError(
-                f"checkpoint: {path} is of a descent with another {what}; remove it to begin anew, or name another file"
+                f"checkpoint: {path} is of a descent that differs in its {what}; "
+                "remove it to begin anew, or name another file"
             )
         if len(saved.solution.parameters) != self.setup.problem.n_parameters:
             raise CheckpointError(f"{path}: expected {self.setup.problem.n_parameters} parameters; remove the file")

@@ -18,6 +18,7 @@ from steepest.methods import MINI_BATCH, as_method, check_penalty, matching_step
 from steepest.penalties import ElasticNet
 from steepest.problem import Plan, Problem, make_problem, make_validation
 from steepest.result import Fit, Recipe
+from steepest.sources import is_path
 from steepest.streams import as_blocks, check_lasting
 from steepest.survey import OF_LABELS, BlockedProblem, survey_blocks
 from steepest.threads import thread_count
@@ -168,6 +169,10 @@ def set_up(
 def _adopted(engine: Backend, eval_set: Any) -> Any:
     if not isinstance(eval_set, (tuple, list)) or len(eval_set) != 2:  # noqa: PLR2004
         return eval_set
+    if is_path(eval_set[0]):
+        raise InputError(
+            f"eval_set: expected (X, y) in memory; X is the path {str(eval_set[0])!r}; read the file first"
+        )
     try:
         return tuple(engine.adopt(X=eval_set[0], y=eval_set[1]).values())
     except InputError as error:

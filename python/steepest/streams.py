@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -30,6 +31,8 @@ ONCE = (
     "X: expected blocks that can be read again, once a step; these can be read only once: pass the function that opens "
     "them (X=blocks, not X=blocks()), a list, or the path of a file. loss='mse' with all rows needs but one pass"
 )
+#: Where a pass saw other blocks than the first.
+SAME = "every pass must see the same rows: pass blocks, or a function, that give the same ones each time"
 
 
 @dataclass
@@ -112,7 +115,9 @@ def as_blocks(X: Any, y: Any, sample_weight: Any = None, offset: Any = None, *, 
     if is_distributed(X):
         return partitions(X, **others)
     is_blocks = all(hasattr(X, verb) for verb in ("map", "reduce", "epoch"))
-    if not is_blocks and (y is not None or not _is_iterable_of_blocks(X)):
+    # Nothing in memory is called, or gives values until there are no more: there a y is one too many.
+    is_open = y is None or callable(X) or hasattr(X, "__next__")
+    if not is_blocks and not (is_open and _is_iterable_of_blocks(X)):
         return None
     for name, given in others.items():
         if given is not None:
@@ -156,9 +161,14 @@ class GivenPart:
     blocks: Any
     first: int = 0
     """The number of the first block."""
+    seen: list[Any] = field(default_factory=list)
+    """What tells the blocks of the first pass from others."""
+    is_complete: bool = False
+    """Whether a pass has come to the end."""
 
     def read(self) -> Iterator[Rows]:
-        """Yield the blocks."""
+        """Yield the blocks; an error if they are not those of the first pass."""
+        n_blocks = 0
         blocks = self.blocks
         if callable(blocks):
             blocks = blocks()
@@ -168,4 +178,29 @@ class GivenPart:
             if not isinstance(block, (tuple, list)) or len(block) not in SIZES:
                 found = f"{len(block)} values" if isinstance(block, (tuple, list)) else type(block).__name__
                 raise InputError(f"X: expected blocks (X, y) or (X, y, sample_weight); block {i} is {found}")
-            yield Rows(f"block {i}", *block)
+            rows = Rows(f"block {i}", *block)
+            self._expect(n_blocks, rows)
+            n_blocks += 1
+            yield rows
+        if n_blocks < len(self.seen):
+            raise InputError(f"X: expected {len(self.seen)} blocks, as in the first pass; got {n_blocks}; {SAME}")
+        self.is_complete = True
+
+    def _expect(self, index: int, rows: Rows) -> None:
+        """Raise an error if in the first pass there were other rows at this place."""
+        mark = _mark(rows.X), _mark(rows.y), _mark(rows.sample_weight)
+        if index < len(self.seen):
+            if self.seen[index] != mark:
+                raise InputError(f"{rows.name}: it has other rows than in the first pass; {SAME}")
+        elif self.is_complete:
+            raise InputError(f"X: expected {len(self.seen)} blocks, as in the first pass; got more; {SAME}")
+        else:
+            self.seen.append(mark)
+
+
+def _mark(values: Any) -> tuple[Any, int]:
+    """Return the shape, and a checksum of the first and the last row of an array."""
+    checksum = 0
+    if isinstance(values, np.ndarray) and values.ndim and len(values) and not values.dtype.hasobject:
+        checksum = zlib.crc32(values[[0, -1]].tobytes())
+    return getattr(values, "shape", None), checksum

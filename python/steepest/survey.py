@@ -281,7 +281,9 @@ def survey_blocks(
         _survey_task, Survey.merge, chosen, classes, blocks.n_threads or n_threads, with_moments
     )
     if survey is None:
-        raise InputError("X: expected at least one row; all blocks are empty, or there are none")
+        raise InputError(
+            "X: expected at least one row; all blocks are empty, or there are none; a generator gives them only once"
+        )
     if survey.weight <= 0:
         raise InputError("sample_weight: expected at least one weight > 0; all are 0")
     prepared, order = survey.loss, survey.classes

@@ -277,24 +277,7 @@ def train(task: Task, options: Options, callback: Callback | None = None) -> Tra
     started = time.perf_counter()
     X_train = task.X[task.train]
     standardizer = Standardizer.learn(X_train)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ConvergenceWarning)
-        fit = descend(
-            X_train,
-            task.y[task.train],
-            loss=task.loss,
-            alpha=options.alpha,
-            l1_ratio=options.l1_ratio,
-            method=options.method,
-            precondition=True,
-            learning_rate=options.learning_rate,
-            n_steps=options.n_steps,
-            tol=options.tol,
-            backend=options.backend,
-            n_threads=options.n_threads,
-            callback=callback,
-            checkpoint=options.checkpoint,
-        )
+    fit, warning = descended(X_train, task.y[task.train], task.loss, options, callback)
     seconds = time.perf_counter() - started
     model = LinearModel(
         loss=task.loss,
@@ -311,8 +294,30 @@ def train(task: Task, options: Options, callback: Callback | None = None) -> Tra
         "test": _metrics(task, model, task.test),
         "constant": _constant_metrics(task),
     }
-    warning = str(caught[-1].message) if caught else None
     return Training(task, model, fit, standardizer, seconds, warning, metrics)
+
+
+def descended(X: Any, y: Any, loss: str, options: Options, callback: Callback | None) -> tuple[Fit, str | None]:
+    """Descend as the options say, preconditioned; return also what there is to warn of."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ConvergenceWarning)
+        fit = descend(
+            X,
+            y,
+            loss=loss,
+            alpha=options.alpha,
+            l1_ratio=options.l1_ratio,
+            method=options.method,
+            precondition=True,
+            learning_rate=options.learning_rate,
+            n_steps=options.n_steps,
+            tol=options.tol,
+            backend=options.backend,
+            n_threads=options.n_threads,
+            callback=callback,
+            checkpoint=options.checkpoint,
+        )
+    return fit, str(caught[-1].message) if caught else None
 
 
 def _metrics(task: Task, model: LinearModel, rows: NDArray[np.int64]) -> dict[str, float]:

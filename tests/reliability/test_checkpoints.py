@@ -147,7 +147,7 @@ def test_a_start_is_where_it_begins_and_so_is_a_fit(backend: str, path: Path, tm
                 )
             fit = st.descend(X, SCORES, start=start, checkpoint=where, n_steps=9, **options)
             expect_same(fit, st.descend(X, SCORES, start=start, n_steps=9, **options))
-        with pytest.raises(st.InputError, match="of a descent with another start"):
+        with pytest.raises(st.InputError, match="of a descent that differs in its start"):
             st.descend(X, SCORES, checkpoint=path, n_steps=9, **options)
 
 
@@ -216,9 +216,9 @@ def test_a_descent_that_diverges_is_not_written_down(backend: str, path: Path) -
 OTHERS: dict[str, dict[str, Any]] = {
     "penalty": {"alpha": 0.3},
     "method": {"method": "momentum"},
-    "step_size": {"learning_rate": 0.01},
+    "learning_rate": {"learning_rate": 0.01},
     "precondition": {"precondition": True},
-    "seed": {"random_state": 4},
+    "random_state": {"random_state": 4},
     "fit_intercept": {"fit_intercept": False},
     "loss": {"loss": "huber"},
     "data": {"y": SCORES + 1},
@@ -231,7 +231,7 @@ def test_a_file_of_another_descent_is_refused_and_kept(path: Path, what: str) ->
     given: dict[str, Any] = {"X": X, "y": SCORES, "n_steps": 5, "checkpoint": path}
     st.descend(**given)
     before = path.read_bytes()
-    with pytest.raises(st.InputError, match=f"^checkpoint: .* is of a descent with another {what}; remove it"):
+    with pytest.raises(st.InputError, match=f"^checkpoint: .* is of a descent that differs in its {what}; remove it"):
         st.descend(**given | OTHERS[what])
     with pytest.raises(st.InputError, match=r"n_steps: expected at least the 5 steps of the checkpoint .*; got 4"):
         st.descend(**given | {"n_steps": 4})
@@ -292,7 +292,7 @@ def test_estimators(kind: Any, solver: str, path: Path, monkeypatch: pytest.Monk
     expect_same(model.fit_, whole.fit_)
     assert model.n_iter_ == whole.n_iter_
     # Another model has its own file.
-    with pytest.raises(st.InputError, match="is of a descent with another penalty"):
+    with pytest.raises(st.InputError, match="is of a descent that differs in its penalty"):
         kind(**options, alpha=7.0, checkpoint=path).fit(X, y)
 
 

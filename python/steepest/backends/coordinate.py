@@ -34,7 +34,8 @@ def cycle(quadratic: Quadratic, w: NDArray[Any], slope: NDArray[Any]) -> NDArray
     for j in range(len(w)):
         before, free = w[j], np.diag(gram)[j] * w[j] - slope[j]
         if felt[j]:
-            w[j] = np.sign(free) * max(abs(free) - l1, 0.0) / (np.diag(gram)[j] + l2)
+            # No zero is negative.
+            w[j] = np.sign(free) * max(abs(free) - l1, 0.0) / (np.diag(gram)[j] + l2) + 0.0
         elif l1 > 0:
             w[j] = 0.0
         slope = slope + (w[j] - before) * gram[j]

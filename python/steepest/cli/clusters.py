@@ -26,10 +26,10 @@ def train_on(  # noqa: PLR0917
     address: str, file: Path, target: str, only: list[str] | None, options: Options, callback: Callback | None
 ) -> tuple[Any, Fit]:
     """Return the model of a table in files, and the descent to it."""
-    from steepest.descend import descend
     from steepest.distributed import connected, partitions, read_frames
     from steepest.model import LinearModel, describe
     from steepest.preprocessing import Encoder, Numeric
+    from steepest.training import descended
 
     if options.categorical:
         raise InputError("categorical: expected none with --cluster, where columns are numbers; encode them before")
@@ -37,20 +37,9 @@ def train_on(  # noqa: PLR0917
         frames = read_frames(str(file), target, only, options.drop)
         rows = partitions(frames.dropna() if options.missing == "drop" else frames, target)
         loss = options.loss or _loss_for(rows, target)
-        fit = descend(
-            rows,
-            None,
-            loss=loss,
-            alpha=options.alpha,
-            l1_ratio=options.l1_ratio,
-            method=options.method,
-            precondition=True,
-            learning_rate=options.learning_rate,
-            n_steps=options.n_steps,
-            tol=options.tol,
-            backend=options.backend,
-            callback=callback,
-        )
+        fit, warning = descended(rows, None, loss, options, callback)
+    if warning:
+        note(warning)
     model = LinearModel(
         loss=fit.loss_name,
         target=target,
@@ -98,7 +87,7 @@ def show(
         return
     out.print(f"{n_rows:,} rows of {n_columns} columns, {fit.loss_name}", markup=False)
     out.print(f"method: {fit.method}, because {fit.reason}", markup=False)
-    out.print(f"{fit.message} after {fit.n_steps:,} steps and {fit.seconds:.2f} s: {fit.loss:.6g}", markup=False)
+    out.print(f"{report.ending(fit, fit.seconds)}: {fit.loss:.6g}", markup=False)
     if table is not None:
         report.show_evaluation(out, model, len(table), left_out, figures)
     else:

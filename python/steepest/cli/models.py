@@ -112,7 +112,7 @@ def fit(
             "--method",
             "--solver",
             metavar="NAME",
-            help="auto, gd, momentum, nesterov, adam, sgd, lbfgs or newton: --method lbfgs",
+            help="auto, gd, momentum, nesterov, adam, sgd, lbfgs, newton or coordinate: --method lbfgs",
         ),
     ] = "auto",
     learning_rate: Annotated[

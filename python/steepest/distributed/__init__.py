@@ -27,8 +27,12 @@ if TYPE_CHECKING:
 def is_distributed(given: Any) -> bool:
     """Return whether `given` is a collection of Dask, or a list of delayed blocks; nothing is imported to find out."""
     if isinstance(given, (list, tuple)):
-        return bool(given) and _is_lazy(given[0])
+        return bool(given) and (_is_lazy(given[0]) or _has_lazy(given[0]))
     return _is_lazy(given)
+
+
+def _has_lazy(block: Any) -> bool:
+    return isinstance(block, (list, tuple)) and any(_is_lazy(part) for part in block)
 
 
 def _is_lazy(given: Any) -> bool:
@@ -55,10 +59,10 @@ def partitions(X: Any, y: Any, sample_weight: Any = None, offset: Any = None) ->
     client = current_client()
     given = {"y": y, "sample_weight": sample_weight, "offset": offset}
     if isinstance(X, (list, tuple)):
-        for name, part in given.items():
-            if part is not None:
-                raise InputError(f"{name}: expected None beside a list of blocks, which hold (X, y, sample_weight)")
+        _check_list(X, given)
         return _computed(client, _of_block, [(block,) for block in X])
+    if y is None:
+        raise InputError("y: expected targets; got None; of a dataframe the name of a column will do")
     if hasattr(X, "columns"):
         names = {name: part for name, part in given.items() if isinstance(part, str)}
         for name, column in names.items():
@@ -75,6 +79,18 @@ def partitions(X: Any, y: Any, sample_weight: Any = None, offset: Any = None) ->
     matrices = X.to_delayed().ravel()
     others = [_parts(name, part, matrices, X.chunks[0]) for name, part in given.items()]
     return _computed(client, _of_arrays, zip(matrices, *others, strict=True))
+
+
+def _check_list(blocks: Sequence[Any], given: dict[str, Any]) -> None:
+    for name, part in given.items():
+        if part is not None:
+            raise InputError(f"{name}: expected None beside a list of blocks, which hold (X, y, sample_weight)")
+    for i, block in enumerate(blocks):
+        if _has_lazy(block):
+            raise InputError(
+                f"X: expected each block to be one delayed tuple or future; block {i} is a tuple of several; "
+                "dask.delayed(block) makes one of it"
+            )
 
 
 def current_client() -> Client:
@@ -134,6 +150,8 @@ def read_frames(pattern: str, target: str, only: Sequence[str] | None, drop: Col
     except (OSError, ValueError) as error:
         raise InputError(f"file: {pattern} cannot be read: {error}") from error
     columns = [str(column) for column in frames.columns]
+    if not columns:
+        raise InputError(f"file: {pattern}: no file of that name has columns, or none matches")
     for argument, names in (("target", [target]), ("only", only or []), ("drop", drop)):
         for name in names:
             if name not in columns:
@@ -149,6 +167,8 @@ def _parts(name: str, given: Any, blocks: Sequence[Any], lengths: Sequence[Any] 
         if lengths is None or any(np.isnan(lengths)):
             raise InputError(f"{name}: X does not know how many rows its partitions have; pass {name} as a part of it")
         array = np.asarray(given)
+        if not array.ndim:
+            raise InputError(f"{name}: expected an array, of dask or in memory; got {given!r}")
         if len(array) != sum(lengths):
             raise InputError(f"{name}: expected {sum(lengths)} rows as X has; got {len(array)}")
         return np.split(array, np.cumsum(lengths)[:-1])

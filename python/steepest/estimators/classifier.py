@@ -162,9 +162,9 @@ validation_fraction, n_iter_no_change, warm_start, backend, n_jobs, random_state
         X : array_like, frame or sparse, (n_samples, n_features)
             float32 or float64 is used in place where its layout allows it; the names of a frame's columns are kept.
             Or a path, or blocks, of data beyond memory, as `steepest.descend` takes them.
-        y : array_like, (n_samples,) or (n_samples, n_classes)
+        y : array_like, (n_samples,) or (n_samples, n_classes); or the name of a column
             Labels of any type; or, for ``"log_loss"``, rows of probabilities: soft labels, of classes 0, 1, 2, ….
-        sample_weight : array_like, (n_samples,), optional
+        sample_weight : array_like, (n_samples,); or the name of a column, optional
             None negative; multiplied by `class_weight`.
         offset : array_like, (n_samples,) or (n_samples, n_classes), optional
             A known part of the scores.
@@ -181,6 +181,10 @@ validation_fraction, n_iter_no_change, warm_start, backend, n_jobs, random_state
             If an argument or a parameter is not what it should be.
         DivergenceError
             If `learning_rate` was given and is too large.
+        CheckpointError, OSError
+            If `checkpoint` cannot be gone on from, or cannot be written.
+        ClusterError
+            If a partition cannot be read, or the cluster is lost.
 
         Warns
         -----

@@ -179,9 +179,9 @@ class GDRegressor(RegressorMixin, LinearEstimator):  # type: ignore[misc]
         X : array_like, frame or sparse, (n_samples, n_features)
             float32 or float64 is used in place where its layout allows it; the names of a frame's columns are kept.
             Or a path, or blocks, of data beyond memory, as `steepest.descend` takes them.
-        y : array_like, (n_samples,) or, for squared errors, (n_samples, n_targets)
+        y : array_like, (n_samples,) or, for squared errors, (n_samples, n_targets); or the name of a column
             Numbers; counts ≥ 0 for ``"poisson"``.
-        sample_weight : array_like, (n_samples,), optional
+        sample_weight : array_like, (n_samples,); or the name of a column, optional
             None negative. Weight 2 is the same as the row twice.
         offset : array_like, (n_samples,) or (n_samples, n_targets), optional
             A known part of the scores, such as the logarithm of an exposure.
@@ -198,6 +198,10 @@ class GDRegressor(RegressorMixin, LinearEstimator):  # type: ignore[misc]
             If an argument or a parameter is not what it should be.
         DivergenceError
             If `learning_rate` was given and is too large.
+        CheckpointError, OSError
+            If `checkpoint` cannot be gone on from, or cannot be written.
+        ClusterError
+            If a partition cannot be read, or the cluster is lost.
 
         Warns
         -----

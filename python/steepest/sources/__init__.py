@@ -62,6 +62,8 @@ def _expanded(given: Any) -> list[str]:
 
 
 def _kind(path: str) -> str:
+    if Path(path).is_dir():
+        raise InputError(f"X: {path} is a directory; name the files in it: {str(Path(path) / '*.parquet')!r}")
     suffixes = [suffix.lower() for suffix in Path(path).suffixes]
     if len(suffixes) > 1 and suffixes[-1] in COMPRESSIONS and suffixes[-2] in DELIMITERS:
         suffixes.pop()

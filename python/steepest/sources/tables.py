@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from steepest.blocks import Part, Rows, named
-from steepest.data import DELIMITERS
+from steepest.data import DELIMITERS, expect_text
 from steepest.errors import InputError, MissingPackageError
 from steepest.sources.files import File, block_rows
 from steepest.tables import as_matrix
@@ -109,6 +109,8 @@ def _arrow_errors(where: str) -> Iterator[None]:
         raise MissingPackageError(f"X: reading {where} needs pyarrow: pip install pyarrow") from None
     try:
         yield
+    except UnicodeDecodeError as error:
+        raise InputError(f"{where}: expected UTF-8; {error}; iconv converts it") from error
     except pa.ArrowException as error:
         raise InputError(f"{where}: {error}") from error
 
@@ -195,12 +197,14 @@ def _open_csv(file: File, types: dict[str, Any]) -> Any:
     from pyarrow import csv
 
     suffixes = [suffix for suffix in Path(file.path).suffixes if suffix.lower() in DELIMITERS]
-    return csv.open_csv(
+    batches = csv.open_csv(
         file.path,
         read_options=csv.ReadOptions(block_size=block_rows(2)),
         parse_options=csv.ParseOptions(delimiter=DELIMITERS[suffixes[-1].lower()]),
         convert_options=csv.ConvertOptions(strings_can_be_null=True, column_types=types),
     )
+    expect_text(file.path, batches.schema)
+    return batches
 
 
 def csv_parts(files: list[File], y: Any, sample_weight: Any, offset: Any, *, numbers: bool) -> list[Part]:
@@ -208,8 +212,8 @@ def csv_parts(files: list[File], y: Any, sample_weight: Any, offset: Any, *, num
     import pyarrow as pa
 
     with files[0].unchanged(), _arrow_errors(files[0].path), _open_csv(files[0], {}) as batches:
-        schema = batches.schema
-    names = Names.of(files[0].path, schema.names, y, sample_weight, offset)
+        schema, columns = batches.schema, batches.schema.names
+    names = Names.of(files[0].path, columns, y, sample_weight, offset)
     whole = [
         field.name
         for field in schema
