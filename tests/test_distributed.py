@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 
 import steepest
 from steepest.blocks import merged
+from steepest.checkpoint import read_checkpoint
 from steepest.distributed import connected
 from steepest.distributed.cluster import grouped, subtrees
 from tolerance import tolerance
@@ -24,6 +27,7 @@ import dask.dataframe as dd
 import pandas as pd
 from dask import delayed
 
+import children
 import clusters
 import test_cli
 from clusters import ROWS, blocks, broken, poison, scale, table, together
@@ -35,6 +39,9 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from fake_gpu import FakeCupy
+
+# On one process, where tests are spread over several: one cluster at a time.
+pytestmark = pytest.mark.xdist_group("cluster")
 
 #: What is fitted on 1, 2 and 4 workers: kind of blocks, type of X, options. Steps are as many as rounding lets agree.
 CASES: dict[str, tuple[str, Any, dict[str, Any]]] = {
@@ -128,7 +135,7 @@ def test_blocks_on_a_gpu_are_evaluated_there(gpu: FakeCupy, loss: str) -> None:
     on_gpu = [(gpu.asarray(X[rows]), y[rows]) for rows in (slice(0, 100), slice(100, None))]
     fit = steepest.descend(on_gpu, None, **options)
     np.testing.assert_allclose(fit.parameters, steepest.descend(X, y, strategy="stream", **options).parameters, 1e-9)
-    assert any("PASS" in launch for launch in gpu.launches)
+    assert gpu.launches
 
 
 OPTIONS: dict[str, Any] = {"alpha": 0.01, "method": "auto", "tol": 1e-10}
@@ -314,6 +321,7 @@ def test_command_line(two: Client, tmp_path: Path, command: Callable[..., Any], 
         *("--tol", "1e-10", "--alpha", "0.01", "--drop", "e", "--json"),
     )
     assert outcome.code == 0, outcome.err
+    assert outcome.err.startswith("3 partitions on 2 workers\n")
     result = json.loads(outcome.out)
     whole = steepest.descend(X[:, :4], y, **OPTIONS)
     np.testing.assert_allclose([result["coefficients"][0][name] for name in names[:4]], whole.coef, rtol=1e-9)
@@ -321,5 +329,42 @@ def test_command_line(two: Client, tmp_path: Path, command: Callable[..., Any], 
     assert steepest.load(model).predict(frame.drop(columns="y"))[0] == pytest.approx(
         X[0, :4] @ whole.coef + whole.intercept
     )
-    outcome = command("fit", str(tmp_path / f"part-*.{ending}"), "--target", "z", "--cluster", two.scheduler.address)
-    assert "target: there is no column 'z'; columns: a, b, c, d, e, y" in outcome.err
+    for file, options, message in [
+        ("part-*", ("--target", "z"), "target: there is no column 'z'; columns: a, b, c, d, e, y"),
+        ("part-*", ("--target", "y", "--threads", "2"), "threads: expected none with --cluster"),
+        ("none-*", ("--target", "y"), "file: "),
+    ]:
+        outcome = command("fit", str(tmp_path / f"{file}.{ending}"), *options, "--cluster", two.scheduler.address)
+        assert outcome.code == 1
+        assert outcome.err.startswith(f"error: {message}")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for a group of processes")
+def test_command_line_on_processes_of_its_own_and_its_end_by_ctrl_c(tmp_path: Path) -> None:
+    X, y = together(4)
+    for part in range(3):
+        pd.DataFrame(X[part::3], columns=list("abcde")).assign(y=y[part::3]).to_parquet(tmp_path / f"{part}.parquet")
+    options = ["--target", "y", "--cluster", "local:2", "--loss", "huber", "--method", "gd", "--tol", "0"]
+    options += ["--steps", "1000000", "--checkpoint", str(tmp_path / "run")]
+    program = children.start(
+        "if __name__ == '__main__':\n    from steepest.cli import main\n    main()",
+        *("fit", str(tmp_path / "*.parquet"), *options),
+    )
+    try:
+        limit = time.monotonic() + 30
+        while not (tmp_path / "run").exists():
+            assert program.poll() is None, program.communicate()
+            assert time.monotonic() < limit
+            time.sleep(0.05)
+        # As a terminal does: to the workers too.
+        os.killpg(program.pid, signal.SIGINT)
+        output, errors = program.communicate(timeout=15)
+    finally:
+        children.end(program)
+    assert program.returncode == 130
+    assert not output
+    first, *rest = errors.splitlines()
+    assert first == "3 partitions on 2 workers"
+    # The bar, and that it was interrupted.
+    assert len(rest) <= 3, errors
+    assert read_checkpoint(tmp_path / "run").solution.n_steps > 0

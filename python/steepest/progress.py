@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from steepest.errors import MissingPackageError
 
@@ -39,12 +39,11 @@ def watched(n_steps: int, callback: Callback | None, read: object = None) -> Ite
         MofNCompleteColumn(),
         BarColumn(),
         TimeRemainingColumn(),
-        TextColumn("loss {task.fields[loss]:.6g}"),
-        TextColumn("gradient norm {task.fields[gradient_norm]:.2e}"),
+        TextColumn("{task.fields[there]}"),
         *([] if read is None else [TextColumn("{task.fields[read]}")]),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("descend", total=n_steps, loss=float("nan"), gradient_norm=float("nan"), read=str(read))
+        task = bar.add_task("descend", total=n_steps, there="", read=str(read))
         shown = 0.0
         latest: StepInfo | None = None
         stopped: object = None
@@ -60,8 +59,8 @@ def watched(n_steps: int, callback: Callback | None, read: object = None) -> Ite
             return stopped
 
         def show(info: StepInfo, completed: int) -> None:
-            fields: dict[str, Any] = {"loss": info.loss, "gradient_norm": info.gradient_norm, "read": str(read)}
-            bar.update(task, completed=completed, **fields)
+            there = f"loss {info.loss:.6g} gradient norm {info.gradient_norm:.2e}"
+            bar.update(task, completed=completed, there=there, read=str(read))
 
         yield watch
         if latest is not None:

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 from pyarrow import parquet
+from test_checkpoints import CrashError, crash_at, expect_same
 
 import steepest as st
 from children import end, start
 from steepest.checkpoint import read_checkpoint
 from steepest.segments import Course
 from steepest.sources import files
-from test_checkpoints import CrashError, crash_at, expect_same
 from test_streams import FORMS
 
 N, D = 500, 4
