@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steepest.backends import get_backend, thread_count
+from steepest.backends import get_backend
 from steepest.backends.blocks import BlocksObjective, evaluate
 from steepest.sources.files import BLOCK_BYTES
 from steepest.streams import as_blocks
 from steepest.survey import survey_blocks
+from steepest.threads import thread_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable

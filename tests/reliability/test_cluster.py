@@ -72,7 +72,7 @@ def whole(client: Client) -> None:
     scale(client, 2)
 
 
-@pytest.mark.parametrize("seed", range(30 if DEEP else 10))
+@pytest.mark.parametrize("seed", range(30 if DEEP else 4))
 def test_a_worker_is_killed_at_a_random_step(client: Client, clean: bytes, seed: int) -> None:
     whole(client)
     generator = np.random.default_rng(seed)
@@ -158,6 +158,7 @@ def kill_on_sixth(partition: Any, mark: str) -> int | None:
     return 1
 
 
+@pytest.mark.skipif(not DEEP, reason="eight workers die: STEEPEST_TEST_PROFILE=deep")
 def test_a_partition_that_kills_its_worker_is_found_among_those_read_with_it(client: Client, tmp_path: Path) -> None:
     from steepest.backends.blocks import added
     from steepest.distributed import partitions
