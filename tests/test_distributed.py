@@ -113,9 +113,9 @@ def test_bits_depend_on_no_number_of_workers(client: Client) -> None:
     found: dict[str, list[steepest.Fit]] = {name: [] for name in (CASES if DEEP else USUAL)}
     for n_workers in (1, 2, 4):
         scale(client, n_workers)
-        for name in found:
+        for name, fits in found.items():
             kind, dtype, options = CASES[name]
-            found[name].append(steepest.descend(blocks(7, kind, dtype), None, alpha=0.01, **options))
+            fits.append(steepest.descend(blocks(7, kind, dtype), None, alpha=0.01, **options))
     for name, fits in found.items():
         kind, dtype, options = CASES[name]
         assert len({(fit.parameters.tobytes(), fit.history.loss.tobytes()) for fit in fits}) == 1, name
