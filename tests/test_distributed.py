@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import time
 from typing import TYPE_CHECKING, Any
@@ -342,6 +343,18 @@ def test_command_line(two: Client, tmp_path: Path, command: Callable[..., Any], 
         outcome = command("fit", str(tmp_path / f"{file}.{ending}"), *options, "--cluster", two.scheduler.address)
         assert outcome.code == 1
         assert outcome.err.startswith(f"error: {message}")
+
+
+def test_command_line_without_memory(
+    tmp_path: Path, command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_table(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("steepest.cli.models.read_table", read_table)
+    outcome = command("fit", str(tmp_path / "all.csv"), "--target", "y")
+    assert outcome.code == 1
+    assert re.match(r"error: file: .*all\.csv does not fit into memory; --cluster local:2 reads it in", outcome.err)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for a group of processes")

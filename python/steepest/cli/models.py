@@ -220,7 +220,13 @@ def _tables(
 
     from steepest.preprocessing import require_column
 
-    table = read_table(file)
+    try:
+        table = read_table(file)
+    except MemoryError:
+        raise InputError(
+            f"file: {file} does not fit into memory; --cluster local:2 reads it in pieces, and so does "
+            "steepest.descend with the path as X"
+        ) from None
     if only:
         for name in only:
             require_column(table, name, "only")
