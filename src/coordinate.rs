@@ -13,6 +13,9 @@ use faer::{Mat, Side};
 const MOST_SETTLED: usize = 2048;
 /// Shares of Newton's step that are tried.
 const LENGTHS: [f64; 3] = [1.0, 0.5, 0.1];
+/// What a diagonal of ones is raised by where more are not zero than the rows can tell apart: the step still goes down,
+/// and soon some of them are zero. Of 1e-6, 1e-4, 1e-2 and 1e-1 the one that took the fewest steps.
+const DAMPING: f64 = 1e-2;
 
 pub struct Coordinates<'a> {
     /// G, d × d
@@ -64,14 +67,17 @@ impl Coordinates<'_> {
         }
         let scale: Vec<f64> = active.iter().map(|&j| (self.bend(j) + l2).sqrt()).collect();
         // Ones on the diagonal, exactly: so that pivots can be told from rounding.
-        let scaled = Mat::from_fn(order, order, |i, j| {
-            if i == j { 1.0 } else { self.line(active[i])[active[j]] / scale[i] / scale[j] }
-        });
-        let Ok(factor) = scaled.llt(Side::Lower) else { return };
+        let scaled = |damping: f64| {
+            Mat::from_fn(order, order, |i, j| {
+                if i == j { 1.0 + damping } else { self.line(active[i])[active[j]] / scale[i] / scale[j] }
+            })
+        };
         let negligible = order as f64 * f64::EPSILON;
-        if (0..order).any(|i| factor.L()[(i, i)].powi(2) <= negligible) {
-            return;
-        }
+        let definite = |damping: f64| {
+            let factor = scaled(damping).llt(Side::Lower).ok()?;
+            (0..order).all(|i| factor.L()[(i, i)].powi(2) > negligible).then_some(factor)
+        };
+        let Some(factor) = definite(0.0).or_else(|| definite(DAMPING)) else { return };
         let uphill = |j: usize| slope[j] + l2 * w[j] + l1 * w[j].signum();
         let mut way = Mat::from_fn(order, 1, |i, _| -uphill(active[i]) / scale[i]);
         factor.solve_in_place(&mut way);

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import time
@@ -14,6 +13,8 @@ import numpy as np
 from dask import delayed
 from distributed import Client, LocalCluster
 from scipy import sparse
+
+from steepest.distributed import LOCAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,13 +36,7 @@ def cluster(n_workers: int) -> Iterator[Client]:
     """Yield a client of so many processes of one thread each."""
     with (
         dask.config.set(CONFIG),
-        LocalCluster(
-            n_workers=n_workers,
-            threads_per_worker=1,
-            processes=True,
-            dashboard_address=":0",
-            silence_logs=logging.CRITICAL,
-        ) as workers,
+        LocalCluster(n_workers=n_workers, processes=True, **LOCAL) as workers,
         Client(workers, timeout=30) as client,
     ):
         yield client

@@ -87,6 +87,17 @@ def test_it_takes_few_steps_where_columns_are_alike() -> None:
     assert few.n_steps * 5 < many.n_steps
 
 
+@pytest.mark.parametrize(("n", "d", "alpha"), [(100, 300, 1e-3), (20, 60, 0.02)])
+def test_more_columns_than_rows_can_tell_apart(backend: str, n: int, d: int, alpha: float) -> None:
+    """At first more coefficients are not zero than there are rows, so Newton's matrix is singular."""
+    X, y = table(n, d)
+    fit = st.descend(X, y, alpha=alpha, l1_ratio=1.0, backend=backend, **COORDINATE | {"tol": 1e-9})
+    assert fit.converged
+    assert fit.n_steps < 300
+    assert 0 < np.count_nonzero(fit.coef) <= n
+    assert excess(X, y, fit, alpha, 1.0) <= 1e-8
+
+
 def test_squared_errors_without_a_penalty_are_solved_in_a_step(backend: str) -> None:
     X, y = table(50, 5, n_targets=2)
     fit = st.descend(X, y, backend=backend, **COORDINATE | {"n_steps": 1, "tol": 0.0})

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import signal
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +28,7 @@ import dask.dataframe as dd
 import pandas as pd
 from dask import delayed
 
+import children
 import clusters
 import test_cli
 from clusters import ROWS, blocks, broken, poison, scale, table, together
@@ -37,6 +41,9 @@ if TYPE_CHECKING:
 
     from fake_gpu import FakeCupy
 
+# On one process, where tests are spread over several: one cluster at a time.
+pytestmark = pytest.mark.xdist_group("cluster")
+
 #: What is fitted on 1, 2 and 4 workers: kind of blocks, type of X, options. Steps are as many as rounding lets agree.
 CASES: dict[str, tuple[str, Any, dict[str, Any]]] = {
     "mse": ("numbers", np.float64, {"method": "auto", "tol": 1e-10}),
@@ -48,6 +55,9 @@ CASES: dict[str, tuple[str, Any, dict[str, Any]]] = {
     "softmax": ("three", np.float64, {"loss": "log_loss", "method": "newton", "n_steps": 6}),
     "lasso": ("numbers", np.float64, {"method": "nesterov", "strategy": "stream", "l1_ratio": 1.0, "n_steps": 20}),
 }
+#: Of these, one for each way to the optimum and to the rows.
+USUAL = ["mse", "log_loss, float32", "log_loss, sparse", "lasso"]
+DEEP = os.environ.get("STEEPEST_TEST_PROFILE") == "deep"
 
 
 @pytest.fixture(scope="module")
@@ -101,11 +111,12 @@ def test_who_holds_a_partition_reads_it() -> None:
 
 @pytest.mark.filterwarnings("ignore::steepest.ConvergenceWarning")
 def test_bits_depend_on_no_number_of_workers(client: Client) -> None:
-    found: dict[str, list[steepest.Fit]] = {name: [] for name in CASES}
+    found: dict[str, list[steepest.Fit]] = {name: [] for name in (CASES if DEEP else USUAL)}
     for n_workers in (1, 2, 4):
         scale(client, n_workers)
-        for name, (kind, dtype, options) in CASES.items():
-            found[name].append(steepest.descend(blocks(7, kind, dtype), None, alpha=0.01, **options))
+        for name, fits in found.items():
+            kind, dtype, options = CASES[name]
+            fits.append(steepest.descend(blocks(7, kind, dtype), None, alpha=0.01, **options))
     for name, fits in found.items():
         kind, dtype, options = CASES[name]
         assert len({(fit.parameters.tobytes(), fit.history.loss.tobytes()) for fit in fits}) == 1, name
@@ -288,7 +299,8 @@ def test_without_a_client(monkeypatch: pytest.MonkeyPatch) -> None:
         steepest.descend(blocks(2), None)
 
 
-def test_a_scheduler_that_is_not_there() -> None:
+def test_a_scheduler_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("steepest.distributed.ANSWER", 1.0)
     began = time.monotonic()
     with pytest.raises(steepest.InputError, match=r"^cluster: no scheduler answers at tcp://127\.0\.0\.1:9"):
         with_cluster("tcp://127.0.0.1:9")
@@ -322,6 +334,7 @@ def test_command_line(two: Client, tmp_path: Path, command: Callable[..., Any], 
         *("--tol", "1e-10", "--alpha", "0.01", "--drop", "e", "--json"),
     )
     assert outcome.code == 0, outcome.err
+    assert outcome.err.startswith("3 partitions on 2 workers\n")
     result = json.loads(outcome.out)
     whole = steepest.descend(X[:, :4], y, **OPTIONS)
     np.testing.assert_allclose([result["coefficients"][0][name] for name in names[:4]], whole.coef, rtol=1e-9)
@@ -329,10 +342,60 @@ def test_command_line(two: Client, tmp_path: Path, command: Callable[..., Any], 
     assert steepest.load(model).predict(frame.drop(columns="y"))[0] == pytest.approx(
         X[0, :4] @ whole.coef + whole.intercept
     )
-    cluster = ("--cluster", two.scheduler.address)
-    written = ("--loss", "huber", "--checkpoint", str(tmp_path / "run.safetensors"), "--steps", "3", *cluster)
-    outcome = command("fit", str(tmp_path / f"part-*.{ending}"), "--target", "y", *written)
+    written = ("--loss", "huber", "--checkpoint", str(tmp_path / "run.safetensors"), "--steps", "3")
+    outcome = command(
+        "fit", str(tmp_path / f"part-*.{ending}"), "--target", "y", *written, "--cluster", two.scheduler.address
+    )
     assert outcome.code == 0, outcome.err
     assert read_checkpoint(tmp_path / "run.safetensors").solution.n_steps == 3
-    outcome = command("fit", str(tmp_path / f"part-*.{ending}"), "--target", "z", *cluster)
-    assert "target: there is no column 'z'; columns: a, b, c, d, e, y" in outcome.err
+    for file, options, message in [
+        ("part-*", ("--target", "z"), "target: there is no column 'z'; columns: a, b, c, d, e, y"),
+        ("part-*", ("--target", "y", "--threads", "2"), "threads: expected none with --cluster"),
+        ("none-*", ("--target", "y"), "file: "),
+    ]:
+        outcome = command("fit", str(tmp_path / f"{file}.{ending}"), *options, "--cluster", two.scheduler.address)
+        assert outcome.code == 1
+        assert outcome.err.startswith(f"error: {message}")
+
+
+def test_command_line_without_memory(
+    tmp_path: Path, command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_table(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("steepest.cli.models.read_table", read_table)
+    outcome = command("fit", str(tmp_path / "all.csv"), "--target", "y")
+    assert outcome.code == 1
+    assert re.match(r"error: file: .*all\.csv does not fit into memory; --cluster local:2 reads it in", outcome.err)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for a group of processes")
+def test_command_line_on_processes_of_its_own_and_its_end_by_ctrl_c(tmp_path: Path) -> None:
+    X, y = together(4)
+    for part in range(3):
+        pd.DataFrame(X[part::3], columns=list("abcde")).assign(y=y[part::3]).to_parquet(tmp_path / f"{part}.parquet")
+    options = ["--target", "y", "--cluster", "local:2", "--loss", "huber", "--method", "gd", "--tol", "0"]
+    options += ["--steps", "1000000", "--checkpoint", str(tmp_path / "run")]
+    program = children.start(
+        "if __name__ == '__main__':\n    from steepest.cli import main\n    main()",
+        *("fit", str(tmp_path / "*.parquet"), *options),
+    )
+    try:
+        limit = time.monotonic() + 30
+        while not (tmp_path / "run").exists():
+            assert program.poll() is None, program.communicate()
+            assert time.monotonic() < limit
+            time.sleep(0.05)
+        # As a terminal does: to the workers too.
+        os.killpg(program.pid, signal.SIGINT)
+        output, errors = program.communicate(timeout=15)
+    finally:
+        children.end(program)
+    assert program.returncode == 130
+    assert not output
+    first, *rest = errors.splitlines()
+    assert first == "3 partitions on 2 workers"
+    # The bar, and that it was interrupted.
+    assert len(rest) <= 3, errors
+    assert read_checkpoint(tmp_path / "run").solution.n_steps > 0

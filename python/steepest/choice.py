@@ -82,7 +82,8 @@ def _takes_statistics(problem: Problem) -> bool:
         return problem.survey.moments is not None
     if not isinstance(problem.loss, Mse) or problem.design.shape[1] > MOST_GRAM_FEATURES:
         return False
-    return _gram_seconds(problem) < max(FIRST_ORDER_STEPS * _pass_seconds(problem), MOMENT)
+    factor = float(problem.design.shape[1]) ** 3 / DENSE_RATE
+    return _gram_seconds(problem) + factor < max(FIRST_ORDER_STEPS * _pass_seconds(problem), MOMENT)
 
 
 def _entries(problem: Problem) -> float:

@@ -19,10 +19,12 @@ import steepest
 
 pytest.importorskip("distributed", reason="needs dask.distributed")
 
+from dask import delayed
 from distributed import Client
 
 import clusters
 from clusters import at, blocks, die, kill, pids, scale
+from steepest.checkpoint import read_checkpoint
 from steepest.distributed import cluster as passes
 
 if TYPE_CHECKING:
@@ -70,7 +72,7 @@ def whole(client: Client) -> None:
     scale(client, 2)
 
 
-@pytest.mark.parametrize("seed", range(30 if DEEP else 10))
+@pytest.mark.parametrize("seed", range(30 if DEEP else 4))
 def test_a_worker_is_killed_at_a_random_step(client: Client, clean: bytes, seed: int) -> None:
     whole(client)
     generator = np.random.default_rng(seed)
@@ -118,6 +120,37 @@ def test_a_worker_joins_and_is_given_partitions(client: Client, clean: bytes, mo
     assert max(held) >= 2
 
 
+def breakable(number: int, mark: str) -> tuple[Any, Any]:
+    """Return a block; the fifth cannot be read while a file is there."""
+    if number == 5 and Path(mark).exists():
+        raise OSError("the disk is gone")
+    return clusters.block(number, "two")
+
+
+def test_a_partition_fails_in_the_middle_and_the_same_call_goes_on_once_it_is_mended(
+    client: Client, clean: bytes, tmp_path: Path
+) -> None:
+    whole(client)
+    mark, path = tmp_path / "mark", tmp_path / "run"
+
+    def lose() -> None:
+        mark.touch()
+        kill(pids(client))
+
+    def call(callback: Any = None) -> steepest.Fit:
+        rows = [delayed(breakable)(number, str(mark)) for number in range(8)]
+        with limit(LIMIT):
+            return steepest.descend(rows, None, callback=callback, checkpoint=path, **OPTIONS)
+
+    for _ in range(2):
+        with pytest.raises(steepest.ClusterError, match=r"^partition 5: OSError: the disk is gone"):
+            call(at(STEPS // 2, lose))
+        # Every whole segment is there, and it stays.
+        assert 0 < read_checkpoint(path).solution.n_steps <= STEPS // 2
+    mark.unlink()
+    assert call().parameters.tobytes() == clean
+
+
 def kill_on_sixth(partition: Any, mark: str) -> int | None:
     """Kill the worker that reads the sixth partition, once a file is there."""
     if partition.name == "partition 5" and Path(mark).exists():
@@ -125,6 +158,7 @@ def kill_on_sixth(partition: Any, mark: str) -> int | None:
     return 1
 
 
+@pytest.mark.skipif(not DEEP, reason="eight workers die: STEEPEST_TEST_PROFILE=deep")
 def test_a_partition_that_kills_its_worker_is_found_among_those_read_with_it(client: Client, tmp_path: Path) -> None:
     from steepest.backends.blocks import added
     from steepest.distributed import partitions
@@ -138,6 +172,27 @@ def test_a_partition_that_kills_its_worker_is_found_among_those_read_with_it(cli
         rows.reduce(kill_on_sixth, added, str(mark))
     mark.unlink()
     assert rows.reduce(kill_on_sixth, added, str(mark)) == 8
+
+
+async def nothing() -> None:
+    """Do nothing."""
+
+
+def test_workers_that_do_not_come_back_are_missed_by_the_name_of_what_they_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(passes, "ANSWER", 1.0)
+    monkeypatch.setattr(passes, "NO_WORKER", 1.5)
+    with clusters.cluster(1) as client:
+        for nanny in client.cluster.workers.values():
+            # As one whose worker dies before it is known to have started.
+            monkeypatch.setattr(nanny, "instantiate", nothing)
+        rows = [delayed(clusters.poison)(number) for number in (5,)]
+        message = (
+            r"^no worker has been there for 1\.5 s; the last ones died as they read partition 0; their logs say why"
+        )
+        with limit(LIMIT), pytest.raises(steepest.ClusterError, match=message):
+            steepest.descend(rows, None, **OPTIONS)
 
 
 CLIENT = """

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from children import end, run, start
@@ -169,3 +171,51 @@ def test_a_program_ends_while_a_daemon_fits(watched: str, n_threads: int) -> Non
         said, at = run(DAEMON, watched, n_threads).split()
         assert said == "done"
         assert time.monotonic() - float(at) < MOST_SECONDS
+
+
+STREAMED = """
+import sys, threading, time
+import numpy as np
+import steepest as st
+from steepest.sources import files
+
+files.BLOCK_BYTES = 1 << 16
+path, y, method, batch_size = sys.argv[1:3] + [sys.argv[3], int(sys.argv[4]) or None]
+
+def ready(info):
+    if info.step == 0:
+        print("ready", flush=True)
+
+try:
+    st.descend(path, y, loss="huber", method=method, batch_size=batch_size, n_steps=2**40, callback=ready)
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+print(threading.active_count() == 1, flush=True)
+"""
+
+
+@needs_signals
+@pytest.mark.parametrize(("method", "batch_size"), [("gd", 0), ("sgd", 64)])
+def test_a_streamed_descent_and_its_reader(method: str, batch_size: int, tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(50_000, 10))
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "y.npy", x[:, 0])
+    assert_soon(STREAMED, tmp_path / "x.npy", tmp_path / "y.npy", method, batch_size)
+
+
+@needs_signals
+def test_ctrl_c_that_nobody_catches_ends_a_streamed_descent(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.ones((50_000, 10)))
+    np.save(tmp_path / "y.npy", np.arange(50_000.0))
+    script = STREAMED.replace("except KeyboardInterrupt", "except ZeroDivisionError")
+    process = start(script, tmp_path / "x.npy", tmp_path / "y.npy", "gd", 0)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=MOST_SECONDS)
+        # As shells expect it of a program that was interrupted.
+        assert process.returncode == -signal.SIGINT
+        assert errors.rstrip().endswith("KeyboardInterrupt")
+    finally:
+        end(process)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: Shares of Newton's step that are tried.
 LENGTHS = (1.0, 0.5, 0.1)
+#: Of the diagonal of ones, where more are not zero than the rows can tell apart.
+DAMPING = 1e-2
 
 
 class Quadratic(NamedTuple):
@@ -49,12 +51,10 @@ def settle(quadratic: Quadratic, w: NDArray[Any], slope: NDArray[Any]) -> None:
     scale = np.sqrt(np.diag(gram)[active] + l2)
     scaled = gram[np.ix_(active, active)] / scale / scale[:, None]
     np.fill_diagonal(scaled, 1.0)
-    try:
-        lower = np.linalg.cholesky(scaled)
-    except np.linalg.LinAlgError:
-        return
-    if not len(active) or np.min(np.diag(lower)) ** 2 <= len(active) * np.finfo(np.float64).eps:
-        return
+    if not _definite(scaled):
+        scaled += DAMPING * np.eye(len(active))
+        if not _definite(scaled):
+            return
     sign = np.sign(w[active])
     uphill = slope[active] + l2 * w[active] + l1 * sign
     way = -np.linalg.solve(scaled, uphill / scale) / scale
@@ -64,6 +64,15 @@ def settle(quadratic: Quadratic, w: NDArray[Any], slope: NDArray[Any]) -> None:
     trials = [_clipped(length * way, w[active], l1) for length in [*lengths, first]]
     changes = [_change(quadratic, active, w, slope, trial) for trial in trials]
     w[active] += trials[int(np.argmin(changes))]
+
+
+def _definite(matrix: NDArray[Any]) -> bool:
+    """Return whether a matrix with a diagonal of ones is positive definite, beyond doubt, and not empty."""
+    try:
+        pivots = np.diag(np.linalg.cholesky(matrix)) ** 2
+    except np.linalg.LinAlgError:
+        return False
+    return len(matrix) > 0 and bool(pivots.min() > len(matrix) * np.finfo(np.float64).eps)
 
 
 def _clipped(way: NDArray[Any], w: NDArray[Any], l1: float) -> NDArray[Any]:

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from steepest import report
-from steepest.cli.options import inputs, note, out, print_json, rows_for
+from steepest.cli.options import inputs, note, out, print_json, rows_for, show_written
 from steepest.errors import InputError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from steepest.blocks import Blocks
-    from steepest.problem import Callback
     from steepest.result import Fit
     from steepest.training import Options
 
@@ -22,22 +21,25 @@ if TYPE_CHECKING:
 MOST_SEEN = 1000
 
 
-def train_on(  # noqa: PLR0917
-    address: str, file: Path, target: str, only: list[str] | None, options: Options, callback: Callback | None
-) -> tuple[Any, Fit]:
+def train_on(address: str, file: Path, target: str, only: list[str] | None, options: Options) -> tuple[Any, Fit]:
     """Return the model of a table in files, and the descent to it."""
     from steepest.distributed import connected, partitions, read_frames
     from steepest.model import LinearModel, describe
     from steepest.preprocessing import Encoder, Numeric
+    from steepest.progress import watched
     from steepest.training import descended
 
     if options.categorical:
         raise InputError("categorical: expected none with --cluster, where columns are numbers; encode them before")
-    with connected(address):
+    if options.n_threads is not None:
+        raise InputError("threads: expected none with --cluster, whose workers have theirs; 'dask worker --nthreads 2'")
+    with connected(address) as client:
         frames = read_frames(str(file), target, only, options.drop)
         rows = partitions(frames.dropna() if options.missing == "drop" else frames, target)
+        note(f"{len(rows)} partitions on {len(client.nthreads())} workers")
         loss = options.loss or _loss_for(rows, target)
-        fit, warning = descended(rows, None, loss, options, callback)
+        with watched(options.n_steps, None) as watch:
+            fit, warning = descended(rows, None, loss, options, watch)
     if warning:
         note(warning)
     model = LinearModel(
@@ -92,3 +94,4 @@ def show(
         report.show_evaluation(out, model, len(table), left_out, figures)
     else:
         note("no rows were held out; --eval FILE names some to test on")
+    show_written(written)

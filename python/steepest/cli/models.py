@@ -22,6 +22,7 @@ from steepest.cli.options import (
     print_json,
     read_config,
     rows_for,
+    show_written,
     strength,
     write_text,
 )
@@ -182,7 +183,7 @@ def fit(
     if cluster is not None:
         from steepest.cli.clusters import show, train_on
 
-        trained, fitted = _with_bar(lambda watch: train_on(cluster, file, target, only, options, watch), steps)
+        trained, fitted = train_on(cluster, file, target, only, options)
         written = _write(trained, fitted, model, history, plot)
         show(trained, fitted, evaluation, missing, written, as_json=as_json)
         return
@@ -196,8 +197,7 @@ def fit(
     if as_json:
         print_json({"file": str(file), **report.training_json(training), "written": written})
     else:
-        for what, where in written.items():
-            out.print(f"{SENTENCES[what]} {where}", markup=False)
+        show_written(written)
 
 
 def _check_together(
@@ -212,13 +212,6 @@ def _check_together(
         raise InputError("only: expected no --drop beside it: it says by itself which columns stay")
 
 
-SENTENCES = {
-    "model": "model written to",
-    "history": "history written to",
-    "plot": "loss curve drawn to",
-}
-
-
 def _tables(
     file: Path, evaluation: Path | None, target: str, only: list[str] | None, options: Any
 ) -> tuple[Any, str, Any, Any]:
@@ -227,7 +220,13 @@ def _tables(
 
     from steepest.preprocessing import require_column
 
-    table = read_table(file)
+    try:
+        table = read_table(file)
+    except MemoryError:
+        raise InputError(
+            f"file: {file} does not fit into memory; --cluster local:2 reads it in pieces, and so does "
+            "steepest.descend with the path as X"
+        ) from None
     if only:
         for name in only:
             require_column(table, name, "only")

@@ -36,6 +36,12 @@ PlotOption = Annotated[
 ]
 #: Keys of a configuration that would refer to itself, or say nothing.
 NOT_IN_FILES = {"config", "help"}
+#: What is said of files that were written.
+SENTENCES = {
+    "model": "model written to",
+    "history": "history written to",
+    "plot": "loss curve drawn to",
+}
 
 
 def example(*lines: str) -> str:
@@ -129,6 +135,12 @@ def inputs(fitted: Any, table: Any) -> Any:
 def print_json(value: dict[str, Any]) -> None:
     """Print one JSON object."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def show_written(written: dict[str, str]) -> None:
+    """Print what a command wrote, and where to."""
+    for what, where in written.items():
+        out.print(f"{SENTENCES[what]} {where}", markup=False)
 
 
 def note(text: str) -> None:

@@ -9,7 +9,9 @@ Dask is imported only in this folder, and only when a cluster is asked for.
 from __future__ import annotations
 
 import logging
+import signal
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +24,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from distributed import Client
+
+#: A cluster of this machine.
+LOCAL: dict[str, Any] = {
+    "threads_per_worker": 1,
+    # Any port: that of a dashboard may be taken.
+    "dashboard_address": "127.0.0.1:0",
+    "scheduler_kwargs": {"dashboard": False},
+    # What workers log of an error is said by the error.
+    "silence_logs": logging.CRITICAL,
+}
 
 
 def is_distributed(given: Any) -> bool:
@@ -128,8 +140,9 @@ def connected(address: str) -> Iterator[Client]:
     if kind == "local":
         if not (count.isdecimal() and int(count) > 0):
             raise InputError(f"cluster: expected local:N with N workers; got {address!r}")
-        options: dict[str, Any] = {"threads_per_worker": 1, "dashboard_address": ":0", "silence_logs": logging.ERROR}
-        with LocalCluster(n_workers=int(count), **options) as workers, Client(workers, timeout=ANSWER) as client:
+        with _deaf():
+            workers = LocalCluster(n_workers=int(count), **LOCAL)
+        with workers, Client(workers, timeout=ANSWER) as client:
             yield client
         return
     try:
@@ -138,6 +151,24 @@ def connected(address: str) -> Iterator[Client]:
         raise InputError(f"cluster: no scheduler answers at {address}: {error}; 'dask scheduler' starts one") from error
     with client:
         yield client
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Let threads that are made meanwhile, and all processes that they ever start, not hear Ctrl-C.
+
+    A terminal sends it to every process; this one closes the cluster. It hears of it after the body.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    # The first process of all would take the mask away.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def read_frames(pattern: str, target: str, only: Sequence[str] | None, drop: Collection[str]) -> Any:
@@ -151,7 +182,7 @@ def read_frames(pattern: str, target: str, only: Sequence[str] | None, drop: Col
         raise InputError(f"file: {pattern} cannot be read: {error}") from error
     columns = [str(column) for column in frames.columns]
     if not columns:
-        raise InputError(f"file: {pattern}: no file of that name has columns, or none matches")
+        raise InputError(f"file: {pattern} names no file that has columns")
     for argument, names in (("target", [target]), ("only", only or []), ("drop", drop)):
         for name in names:
             if name not in columns:

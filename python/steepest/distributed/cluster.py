@@ -193,7 +193,7 @@ class Partitions:
                 if self._threads():
                     staffed = now
                 if now - staffed > NO_WORKER:
-                    raise ClusterError(f"no worker has been there for {NO_WORKER:g} s; start some") from None
+                    raise ClusterError(f"no worker has been there for {NO_WORKER:g} s{self._last_words()}") from None
                 if now - began > self.longest_pass:
                     raise ClusterError(
                         f"a pass over {len(self)} partitions took longer than {self.longest_pass:g} s; "
@@ -210,6 +210,22 @@ class Partitions:
 
         found: dict[str, int] = self.client.sync(ask, callback_timeout=ANSWER)
         return found
+
+    def _last_words(self) -> str:
+        """Return what workers did when they died, as far as the scheduler knows, and what may help."""
+        keys = [future.key for future in self.futures]
+        deaths: list[int] = self.client.run_on_scheduler(_deaths, keys=keys)
+        of_passes: list[int] = self.client.run_on_scheduler(_deaths, keys=[future.key for future, _ in self.running])
+        for (_, numbers), n in zip(self.running, of_passes, strict=True):
+            for number in numbers:
+                deaths[number] = max(deaths[number], n)
+        if not any(deaths):
+            return "; start some"
+        suspects = [number for number, n in enumerate(deaths) if n == max(deaths)]
+        return (
+            f"; the last ones died as they read {_listed(suspects)}; their logs say why; most often memory is short: "
+            "make partitions smaller, and start workers again"
+        )
 
     @contextmanager
     def _named(self) -> Iterator[None]:
@@ -248,8 +264,7 @@ class Partitions:
         if not numbers:
             failed = self._failed([future for future, _ in self.running])
             numbers = [number for group in failed for number in self.running[group][1]]
-        listed = ", ".join(map(str, numbers))
-        return f"partition {listed}" if len(numbers) == 1 else f"one of the partitions {listed or 'asked for'}"
+        return _listed(numbers)
 
     @staticmethod
     def _failed(futures: Sequence[Future]) -> list[int]:
@@ -335,6 +350,25 @@ def about(number: int, function: Callable[..., Any], *arguments: Any) -> Any:
 def called(number: int) -> str:
     """Return what messages call a partition."""
     return f"partition {number}"
+
+
+def _listed(numbers: list[int]) -> str:
+    listed = ", ".join(map(str, numbers))
+    return f"partition {listed}" if len(numbers) == 1 else f"one of the partitions {listed or 'asked for'}"
+
+
+def _deaths(keys: list[Any], dask_scheduler: Any) -> list[int]:
+    """Return how many workers died while each task was theirs, or one that it needs; on the scheduler."""
+    found = []
+    for key in keys:
+        waiting, seen = [dask_scheduler.tasks.get(key)], set()
+        while waiting:
+            task = waiting.pop()
+            if task is not None and task not in seen:
+                seen.add(task)
+                waiting += task.dependencies
+        found.append(max((task.suspicious for task in seen), default=0))
+    return found
 
 
 def _same(value: Any) -> Any:

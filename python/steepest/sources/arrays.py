@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +77,8 @@ class NpyPart:
         yield Rows(self.name, _npy_rows(self.file, self.start, self.stop), *others)
 
 
+# Once a file, not once a block: to parse it takes as long as to read a megabyte.
+@lru_cache(maxsize=4096)
 def _npy_header(file: File) -> tuple[tuple[int, ...], np.dtype[Any], int]:
     """Return shape, type, and where the numbers begin."""
     with file.unchanged(), Path(file.path).open("rb") as stream:
