@@ -316,3 +316,19 @@ impl StepSize for Decaying {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn points_of_another_length_are_refused() {
+        for (name, other) in [("before", "gradient_before"), ("gradient_before", "before")] {
+            let mut state = State::default();
+            state.set(name, vec![0.0; 3]);
+            state.set(other, vec![0.0; 4]);
+            let outcome = BarzilaiBorwein::new(1).load(&state, 4);
+            assert!(matches!(outcome, Err(Error::State { .. })), "{name}");
+        }
+    }
+}
