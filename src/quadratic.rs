@@ -45,7 +45,8 @@ impl Quadratic {
         }
         Self {
             layout,
-            gram: (0..d * d).map(|i| equations.gram[(i / d, i % d)]).collect(),
+            // It lies by columns, and is symmetric.
+            gram: (0..d).flat_map(|j| (0..d).map(move |i| equations.gram[(i, j)])).collect(),
             center: equations.center.clone(),
             anchor: equations.parameters(layout, solution),
             // No maximum: that would hide what is not a number.
@@ -126,7 +127,7 @@ impl Quadratic {
         let (d, share) = (self.layout.n_features, 2.0 / self.layout.width as f64);
         let order = if self.layout.fit_intercept { d + 1 } else { d };
         Mat::from_fn(order, order, |i, j| match (i < d, j < d) {
-            (true, true) => self.gram[i * d + j],
+            (true, true) => self.gram[j * d + i],
             (false, false) => share,
             _ => 0.0,
         })

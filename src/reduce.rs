@@ -65,8 +65,7 @@ impl<'a> Team<'a> {
             Some(pool) => self.on_pool(&pool, results, task)?,
             None => self.on_this_thread(results, task)?,
         }
-        merge_pairwise(results, merge);
-        Ok(())
+        merge_pairwise(results, merge, || self.check())
     }
 
     /// None where threads cannot be started: the caller then does the work itself.
@@ -86,7 +85,7 @@ impl<'a> Team<'a> {
     ) -> Result<(), Error> {
         if let [alone] = results {
             task(0, alone, &|| self.wants_to_stop());
-            return self.check_often();
+            return self.check_often(0);
         }
         for (i, result) in results.iter_mut().enumerate() {
             task(i, result, &|| self.wants_to_stop());
@@ -160,10 +159,11 @@ impl<'a> Team<'a> {
         }
     }
 
-    /// For work so short that looking at the clock would be felt: only every few times.
-    pub fn check_often(&self) -> Result<(), Error> {
+    /// For work on a matrix of this `order`: only every few times where it is so short that looking at the clock would
+    /// be felt.
+    pub fn check_often(&self, order: usize) -> Result<(), Error> {
         self.n_short.set((self.n_short.get() + 1) % SHORT_CALLS);
-        if self.n_short.get() == 0 { self.check() } else { Ok(()) }
+        if order >= LONG_ORDER || self.n_short.get() == 0 { self.check() } else { Ok(()) }
     }
 
     /// An error if the caller wants to stop.
@@ -181,15 +181,21 @@ impl<'a> Team<'a> {
     }
 }
 
-fn merge_pairwise<P>(results: &mut [P], merge: impl Fn(&mut P, &P)) {
+fn merge_pairwise<P>(
+    results: &mut [P],
+    merge: impl Fn(&mut P, &P),
+    check: impl Fn() -> Result<(), Error>,
+) -> Result<(), Error> {
     let mut stride = 1;
     while stride < results.len() {
         for left in (0..results.len() - stride).step_by(2 * stride) {
             let (head, tail) = results.split_at_mut(left + stride);
             merge(&mut head[left], &tail[0]);
+            check()?;
         }
         stride *= 2;
     }
+    Ok(())
 }
 
 /// A pool of our own, of a process and a number of threads; none where they could not be started.

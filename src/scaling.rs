@@ -5,6 +5,7 @@
 //! the optimum is the same.
 
 use crate::objective::Layout;
+use faer::Mat;
 
 /// Units of rounding that the sums of a column may be off.
 const NEGLIGIBLE: f64 = 512.0;
@@ -70,6 +71,17 @@ impl Scaling {
                 *slope = (*slope - center * by_intercept) / scale;
             }
         }
+    }
+
+    /// The same for both sides of a matrix.
+    pub fn pull_back_matrix(&self, layout: Layout, matrix: &Mat<f64>) -> Mat<f64> {
+        let order = matrix.nrows();
+        let mut rows: Vec<Vec<f64>> = (0..order).map(|i| (0..order).map(|j| matrix[(i, j)]).collect()).collect();
+        for _ in 0..2 {
+            rows.iter_mut().for_each(|row| self.pull_back(layout, row));
+            rows = (0..order).map(|i| rows.iter().map(|row| row[i]).collect()).collect();
+        }
+        Mat::from_fn(order, order, |i, j| rows[i][j])
     }
 }
 

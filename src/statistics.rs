@@ -17,6 +17,8 @@ use std::ops::Range;
 
 /// Rows that are taken in double precision at a time: enough for a matrix product to run at its full rate.
 const BLOCK_ROWS: usize = 256;
+/// Lines of the matrix of moments that they are added to at a time: milliseconds, however many columns there are.
+const BAND_LINES: usize = 512;
 /// Matrices of moments, two by two, that least squares needs beside those of the chunks.
 const MATRICES: usize = 4;
 
@@ -193,18 +195,30 @@ impl Chunk {
             let part = start..(start + block_rows).min(rows.end);
             let entries = &mut self.block[..part.len() * stride];
             self.own.weight += all.copy_centered(part.clone(), &center, entries);
-            add_products(&mut self.extended, entries, stride);
+            add_products(&mut self.extended, entries, stride, stop);
         }
         self.own.recenter(&center, &self.extended);
     }
 }
 
 /// moments ← moments + VᵀV, the lower triangle, for rows of length `order`.
-fn add_products(moments: &mut [f64], rows: &[f64], order: usize) {
+fn add_products(moments: &mut [f64], rows: &[f64], order: usize, stop: &dyn Fn() -> bool) {
     let rows = MatRef::from_row_major_slice(rows, rows.len() / order, order);
-    let moments = MatMut::from_row_major_slice_mut(moments, order, order);
     let (lower, whole) = (BlockStructure::TriangularLower, BlockStructure::Rectangular);
-    matmul(moments, lower, Accum::Add, rows.transpose(), whole, rows, whole, 1.0, Par::Seq);
+    let mut first = 0;
+    for band in moments.chunks_mut(BAND_LINES * order) {
+        if first > 0 && stop() {
+            return;
+        }
+        let band = MatMut::from_row_major_slice_mut(band, band.len() / order, order);
+        let n_lines = band.nrows();
+        let (left, right) = band.split_at_col_mut(first);
+        let (before, own) = (rows.subcols(0, first), rows.subcols(first, n_lines));
+        let diagonal = right.subcols_mut(0, n_lines);
+        matmul(left, whole, Accum::Add, own.transpose(), whole, before, whole, 1.0, Par::Seq);
+        matmul(diagonal, lower, Accum::Add, own.transpose(), whole, own, whole, 1.0, Par::Seq);
+        first += n_lines;
+    }
 }
 
 #[cfg(test)]

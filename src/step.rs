@@ -65,7 +65,9 @@ pub trait StepSize {
 
     fn save(&self, _state: &mut State) {}
 
-    fn load(&mut self, _state: &State) {}
+    fn load(&mut self, _state: &State, _n_parameters: usize) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 /// A size that depends on the number of the step alone.
@@ -156,8 +158,9 @@ impl StepSize for Backtracking {
         }
     }
 
-    fn load(&mut self, state: &State) {
+    fn load(&mut self, state: &State, _n_parameters: usize) -> Result<(), Error> {
         self.size = state.number("step_size");
+        Ok(())
     }
 }
 
@@ -200,8 +203,9 @@ impl StepSize for Armijo {
         }
     }
 
-    fn load(&mut self, state: &State) {
+    fn load(&mut self, state: &State, _n_parameters: usize) -> Result<(), Error> {
         self.last = state.number("step_size");
+        Ok(())
     }
 }
 
@@ -264,12 +268,14 @@ impl StepSize for BarzilaiBorwein {
         }
     }
 
-    fn load(&mut self, state: &State) {
-        if let (Some(before), Some(gradient)) = (state.get("before"), state.get("gradient_before")) {
-            self.before = Some((before.to_vec(), gradient.to_vec()));
+    fn load(&mut self, state: &State, n_parameters: usize) -> Result<(), Error> {
+        let vector = |name: &str| state.vector(name, n_parameters);
+        if let (Some(before), Some(gradient)) = (vector("before")?, vector("gradient_before")?) {
+            self.before = Some((before, gradient));
             self.losses = state.get("losses").unwrap_or_default().to_vec();
             self.last = state.number("step_size");
         }
+        Ok(())
     }
 }
 
@@ -305,7 +311,24 @@ impl StepSize for Decaying {
         }
     }
 
-    fn load(&mut self, state: &State) {
+    fn load(&mut self, state: &State, _n_parameters: usize) -> Result<(), Error> {
         self.rate = state.number("rate");
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn points_of_another_length_are_refused() {
+        for (name, other) in [("before", "gradient_before"), ("gradient_before", "before")] {
+            let mut state = State::default();
+            state.set(name, vec![0.0; 3]);
+            state.set(other, vec![0.0; 4]);
+            let outcome = BarzilaiBorwein::new(1).load(&state, 4);
+            assert!(matches!(outcome, Err(Error::State { .. })), "{name}");
+        }
     }
 }

@@ -11,6 +11,8 @@ const BLOCK_BYTES: usize = 128 << 10;
 const MOST_BLOCK_ROWS: usize = 4096;
 /// Entries for each column before sums are added to those in `f64`, which costs one sweep over the columns.
 const FLUSH_ENTRIES: usize = 4;
+/// Rows before that, where columns are few: one sum after the other rounds more than the many of dense data.
+const FLUSH_ROWS_SINGLE: usize = 64;
 /// The same where the data is `f64` itself, so that its sums gain nothing but a little from shorter ones.
 const FLUSH_ENTRIES_DOUBLE: usize = 64;
 
@@ -191,13 +193,16 @@ impl<T: Real, I: Index> Design<T> for Csr<'_, T, I> {
 
     fn block_rows(&self, width: usize) -> usize {
         let bytes_per_row = self.n_entries().div_ceil(self.n_rows().max(1)) * (size_of::<T>() + size_of::<I>());
-        (BLOCK_BYTES / (bytes_per_row + width * size_of::<T>())).clamp(1, MOST_BLOCK_ROWS)
+        let most = if T::PRECISION > f64::EPSILON { self.flush_rows().min(MOST_BLOCK_ROWS) } else { MOST_BLOCK_ROWS };
+        (BLOCK_BYTES / (bytes_per_row + width * size_of::<T>())).clamp(1, most)
     }
 
     fn flush_rows(&self) -> usize {
-        let per_column = if T::PRECISION > f64::EPSILON { FLUSH_ENTRIES } else { FLUSH_ENTRIES_DOUBLE };
+        let single = T::PRECISION > f64::EPSILON;
+        let (per_column, fewest) =
+            if single { (FLUSH_ENTRIES, FLUSH_ROWS_SINGLE) } else { (FLUSH_ENTRIES_DOUBLE, FLUSH_ROWS) };
         let entries = per_column * self.n_features;
-        (entries.saturating_mul(self.n_rows()) / self.n_entries().max(1)).max(FLUSH_ROWS)
+        (entries.saturating_mul(self.n_rows()) / self.n_entries().max(1)).max(fewest)
     }
 
     fn by_features(&self) -> bool {

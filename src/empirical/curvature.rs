@@ -40,7 +40,7 @@ impl<T: Real> Empirical<'_, T> {
         if layout.n_parameters() <= SMALL_DIMENSION {
             let zeros = vec![T::ZERO; layout.n_parameters()];
             let sums = hessian(self.design, self.team, &Weighted(weights), layout, &zeros)?;
-            let matrix = self.pull_back_matrix(layout, self.average(sums), None);
+            let matrix = self.pull_back_matrix(layout, self.average(sums), None)?;
             let total: f64 = (0..matrix.nrows()).map(|i| matrix[(i, i)]).sum();
             if !total.is_finite() {
                 return Ok(total);
@@ -91,18 +91,17 @@ impl<T: Real> Empirical<'_, T> {
 
     /// Jᵀ H J, where J is the change of variables. H is by coefficients and intercept; or, given a `center`, by
     /// coefficients and the score at the center.
-    pub(super) fn pull_back_matrix(&self, layout: Layout, matrix: Mat<f64>, center: Option<&[f64]>) -> Mat<f64> {
+    pub(super) fn pull_back_matrix(
+        &self,
+        layout: Layout,
+        matrix: Mat<f64>,
+        center: Option<&[f64]>,
+    ) -> Result<Mat<f64>, Error> {
         let scaling = match (&self.scaling, center) {
-            (None, None) => return matrix,
+            (None, None) => return Ok(matrix),
             (scaling, center) => scaling_about(scaling.as_ref(), center, layout.n_features),
         };
-        let order = matrix.nrows();
-        let mut rows: Vec<Vec<f64>> = (0..order).map(|i| (0..order).map(|j| matrix[(i, j)]).collect()).collect();
-        for _ in 0..2 {
-            rows.iter_mut().for_each(|row| scaling.pull_back(layout, row));
-            rows = (0..order).map(|i| rows.iter().map(|row| row[i]).collect()).collect();
-        }
-        Mat::from_fn(order, order, |i, j| rows[i][j])
+        self.team.apart(matrix.nrows(), move || scaling.pull_back_matrix(layout, &matrix))
     }
 }
 

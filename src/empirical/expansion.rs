@@ -45,50 +45,54 @@ impl<T: Real> Empirical<'_, T> {
     /// factorisations, where the first was too coarse.
     pub fn expand(&mut self) -> Result<(), Error> {
         let rows = self.rows()?;
-        let n_targets = rows.n_targets;
+        let (layout, l2, d) = (self.layout, self.penalty.l2, self.layout.n_features);
         let statistics = Statistics::of(rows, self.team)?;
-        let equations = NormalEquations::new(&statistics, self.layout, self.penalty.l2);
+        let (weight, target_squares) = (statistics.weight, target_squares(&statistics, layout));
         let solve = move || {
+            let equations = NormalEquations::new(&statistics, layout, l2);
             let factor = equations.factor();
             let (solution, condition) = (equations.solve(&factor), factor.condition());
             (equations, factor, solution, condition)
         };
-        let (equations, mut factor, mut solution, mut condition) = self.team.apart(self.layout.n_features, solve)?;
+        let (equations, mut factor, mut solution, mut condition) = self.team.apart(d, solve)?;
         if condition > COARSE_CONDITION
-            && let Some(better) = factorise(rows, self.team, statistics.weight, &equations)?
+            && let Some(better) = factorise(rows, self.team, weight, &equations)?
         {
             (factor, solution) = better;
             condition = factor.condition();
         }
-        let d = self.layout.n_features;
-        let raw = if self.layout.fit_intercept { 0.0 } else { 1.0 };
-        let square = |j: usize| statistics.moment(j, j) / statistics.weight + raw * statistics.means[j].powi(2);
-        let target_squares = (d..d + n_targets).map(square).sum::<f64>() / n_targets as f64;
-        let mut quadratic = Quadratic::new(&equations, self.layout, target_squares, &solution);
+        let expand = move || Quadratic::new(&equations, layout, target_squares, &solution);
+        let mut quadratic = self.team.apart(d, expand)?;
         if T::PRECISION <= f64::EPSILON {
             // The rows know value and gradient at the anchor better than differences of large moments do.
             let (anchor, mut gradient) = (quadratic.anchor.clone(), quadratic.gradient.clone());
             let value = self.average_loss(&anchor, &mut gradient)?;
             (quadratic.value, quadratic.gradient) = (value, gradient);
         }
-        let minimiser = corrected(&quadratic, self.layout, &factor, self.penalty.l2);
+        let correct = move || {
+            let minimiser = corrected(&quadratic, layout, &factor, l2);
+            (quadratic, minimiser)
+        };
+        let (quadratic, minimiser) = self.team.apart(d, correct)?;
         self.expansion = Some(Expansion { quadratic, minimiser, condition });
         Ok(())
     }
 
     /// The Hessian of the average loss, in the variables of this function.
-    pub(super) fn least_squares_hessian(&self) -> Option<Mat<f64>> {
-        let Expansion { quadratic, .. } = self.expansion.as_ref()?;
-        let one =
-            self.pull_back_matrix(Layout { width: 1, ..self.layout }, quadratic.hessian(), Some(&quadratic.center));
+    pub(super) fn least_squares_hessian(&self) -> Result<Option<Mat<f64>>, Error> {
+        let Some(Expansion { quadratic, .. }) = &self.expansion else {
+            return Ok(None);
+        };
+        let layout = Layout { width: 1, ..self.layout };
+        let one = self.pull_back_matrix(layout, quadratic.hessian(), Some(&quadratic.center))?;
         let Layout { width, n_features: d, .. } = self.layout;
         // Targets share it, and do not mix.
         let place = |i: usize| if i < width * d { (i / d, i % d) } else { (i - width * d, d) };
         let order = self.layout.n_parameters();
-        Some(Mat::from_fn(order, order, |i, j| {
+        Ok(Some(Mat::from_fn(order, order, |i, j| {
             let ((k, i), (l, j)) = (place(i), place(j));
             if k == l { one[(i, j)] } else { 0.0 }
-        }))
+        })))
     }
 
     /// The largest eigenvalue of that Hessian.
@@ -97,7 +101,7 @@ impl<T: Real> Empirical<'_, T> {
             return Ok(None);
         };
         let layout = Layout { width: 1, ..self.layout };
-        let one = self.pull_back_matrix(layout, quadratic.hessian(), Some(&quadratic.center));
+        let one = self.pull_back_matrix(layout, quadratic.hessian(), Some(&quadratic.center))?;
         let trace: f64 = (0..one.nrows()).map(|i| one[(i, i)]).sum();
         if !trace.is_finite() {
             return Ok(Some(trace));
@@ -106,6 +110,13 @@ impl<T: Real> Empirical<'_, T> {
         let eigenvalues = self.team.apart(one.nrows(), move || one.self_adjoint_eigenvalues(Side::Lower))?;
         Ok(Some(eigenvalues.map_or(trace, |values| values[values.len() - 1].max(0.0))))
     }
+}
+
+/// The average second moment of the targets, about their means where there is an intercept.
+fn target_squares(statistics: &Statistics, layout: Layout) -> f64 {
+    let raw = if layout.fit_intercept { 0.0 } else { 1.0 };
+    let square = |j: usize| statistics.moment(j, j) / statistics.weight + raw * statistics.means[j].powi(2);
+    (layout.n_features..statistics.order()).map(square).sum::<f64>() / layout.width as f64
 }
 
 /// The anchor less what its gradient says it is off.

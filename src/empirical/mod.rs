@@ -172,7 +172,7 @@ impl<'a, T: Real> Empirical<'a, T> {
     /// The average loss and its gradient in the variables of X as it is: from the rows, or from what stands for them.
     fn average_loss(&mut self, original: &[f64], gradient: &mut [f64]) -> Result<f64, Error> {
         if let Some(Expansion { quadratic, .. }) = &mut self.expansion {
-            self.team.check_often()?;
+            self.team.check_often(self.layout.n_features)?;
             return Ok(quadratic.value_and_gradient(original, gradient));
         }
         cast_into(&mut self.cast, original);
@@ -325,12 +325,12 @@ impl<T: Real> Objective for Empirical<'_, T> {
         }
         let original = self.original(parameters);
         cast_into(&mut self.cast, &original);
-        let mut matrix = match self.least_squares_hessian() {
+        let mut matrix = match self.least_squares_hessian()? {
             Some(matrix) => matrix,
             None => {
                 let rule = Residual { loss: self.loss, sample: self.sample };
                 let sums = hessian(self.design, self.team, &rule, self.layout, &self.cast)?;
-                self.pull_back_matrix(self.layout, self.average(sums), None)
+                self.pull_back_matrix(self.layout, self.average(sums), None)?
             }
         };
         for i in 0..self.layout.n_coef() {
@@ -401,7 +401,7 @@ impl<T: Real> Objective for Empirical<'_, T> {
 
     fn coordinate_step(&mut self, parameters: &[f64]) -> Result<Vec<f64>, Error> {
         let mut point = self.original(parameters).into_owned();
-        self.team.check_often()?;
+        self.team.check_often(self.layout.n_features)?;
         let expansion = self.expansion.as_mut().ok_or(Error::NoStatistics)?;
         expansion.quadratic.coordinate_step(&mut point, self.penalty);
         self.to_scaled(&mut point);

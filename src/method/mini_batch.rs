@@ -71,7 +71,6 @@ impl<U: Update> Method for MiniBatch<U> {
     fn load(&mut self, state: &State, n_parameters: usize) -> Result<(), Error> {
         self.n_made = state.number("n_made").unwrap_or(0.0) as u64;
         self.update.load(state, n_parameters)?;
-        self.rule.load(state);
-        Ok(())
+        self.rule.load(state, n_parameters)
     }
 }
