@@ -41,8 +41,8 @@ MOST_NEWTON_PARAMETERS = 2048
 def choose_method(problem: Problem, batch_size: int | None, strategy: str = "auto") -> tuple[Method, str]:
     """Return a method for `problem` and the sentence that says why.
 
-    Mini-batches that were asked for: sgd. An ℓ1 part: coordinate for "mse", unless its matrix would cost more than 100
-    passes or `strategy` is "stream"; else nesterov, a proximal method. Otherwise newton where it is a matter of a
+    Mini-batches that were asked for: sgd. An ℓ1 part: coordinate for "mse", unless there are more columns than rows, its
+    matrix would cost more than 100 passes, or `strategy` is "stream"; else nesterov, a proximal method. Otherwise newton where it is a matter of a
     millisecond, else the cheaper of newton and lbfgs, by the seconds that their steps should take, with n rows, d
     columns, k score columns, p parameters:
 
@@ -80,9 +80,11 @@ def _takes_statistics(problem: Problem) -> bool:
     """Return whether there are sufficient statistics, and at less than the passes of a first-order method."""
     if isinstance(problem, BlockedProblem):
         return problem.survey.moments is not None
-    if not isinstance(problem.loss, Mse) or problem.design.shape[1] > MOST_GRAM_FEATURES:
+    n, d = problem.design.shape
+    # Of fewer rows than columns the matrix is larger than X, and singular: coordinates are slow to settle.
+    if not isinstance(problem.loss, Mse) or d > min(n, MOST_GRAM_FEATURES):
         return False
-    factor = float(problem.design.shape[1]) ** 3 / DENSE_RATE
+    factor = float(d) ** 3 / DENSE_RATE
     return _gram_seconds(problem) + factor < max(FIRST_ORDER_STEPS * _pass_seconds(problem), MOMENT)
 
 
