@@ -41,10 +41,10 @@ MOST_NEWTON_PARAMETERS = 2048
 def choose_method(problem: Problem, batch_size: int | None, strategy: str = "auto") -> tuple[Method, str]:
     """Return a method for `problem` and the sentence that says why.
 
-    Mini-batches that were asked for: sgd. An ℓ1 part: coordinate for "mse", unless there are more columns than rows, its
-    matrix would cost more than 100 passes, or `strategy` is "stream"; else nesterov, a proximal method. Otherwise newton where it is a matter of a
-    millisecond, else the cheaper of newton and lbfgs, by the seconds that their steps should take, with n rows, d
-    columns, k score columns, p parameters:
+    Mini-batches that were asked for: sgd. An ℓ1 part: coordinate for "mse", unless there are more columns than rows,
+    its matrix would cost more than 100 passes, or `strategy` is "stream"; else nesterov, a proximal method. Otherwise
+    newton where it is a matter of a millisecond, else the cheaper of newton and lbfgs, by the seconds that their steps
+    should take, with n rows, d columns, k score columns, p parameters:
 
     * a pass reads all entries once; 2 k multiplications an entry;
     * lbfgs: 30 passes;
