@@ -45,7 +45,7 @@ def cluster(n_workers: int) -> Iterator[Client]:
 def scale(client: Client, n_workers: int) -> None:
     """Wait until there are so many workers."""
     client.cluster.scale(n_workers)
-    limit = time.monotonic() + 30
+    limit = time.monotonic() + 60
     while len(client.nthreads()) != n_workers:
         assert time.monotonic() < limit
         time.sleep(0.05)

@@ -59,10 +59,11 @@ try:
 except NotFittedError:
     print(GDClassifier().fit(x[:1000], y[:1000]).score(x, y) > 0.95)
 """
+DEEP = os.environ.get("STEEPEST_TEST_PROFILE") == "deep"
 #: Not long to wait for at a keyboard: the core looks every 50 ms, at the latest after a block of rows.
 SECONDS = 0.2
 #: What a machine that others use as well may take once.
-MOST_SECONDS = 1.0
+MOST_SECONDS = 2.0
 ATTEMPTS = 3
 needs_signals = pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for another process alone")
 
@@ -128,6 +129,7 @@ def test_interrupt(n: int, d: int, method: str, n_classes: int, batch_size: int)
 
 
 @needs_signals
+@pytest.mark.skipif(not DEEP, reason="needs both cores for itself for half a minute: STEEPEST_TEST_PROFILE=deep")
 @pytest.mark.parametrize("wait", [0.3, 2.5, 5.0], ids=["moments", "factors", "steps"])
 def test_interrupt_among_thousands_of_columns(wait: float) -> None:
     """Its matrices have 128 MB each; where it stands after a while depends on the machine."""
@@ -197,6 +199,11 @@ try:
     st.descend(path, y, loss="huber", method=method, batch_size=batch_size, n_steps=2**40, callback=ready)
 except KeyboardInterrupt:
     print("interrupted", flush=True)
+# The interrupt may have come while the reader was being waited for.
+for _ in range(500):
+    if threading.active_count() == 1:
+        break
+    time.sleep(0.01)
 print(threading.active_count() == 1, flush=True)
 """
 
