@@ -7,6 +7,7 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -89,17 +90,28 @@ def read_ahead(blocks: Generator[Any]) -> Generator[Any]:
 
     What it raises is raised here. The thread ends with this generator, however that ends.
     """
-    with closing(blocks), ThreadPoolExecutor(1, thread_name_prefix="steepest-read") as reader:
-        ahead = deque(reader.submit(next, blocks, _END) for _ in range(IN_FLIGHT))
-        try:
-            while (block := ahead.popleft().result()) is not _END:
-                ahead.append(reader.submit(next, blocks, _END))
-                yield block
-                # Not kept while the next one is waited for.
-                del block
-        finally:
-            for waiting in ahead:
-                waiting.cancel()
+    # An interrupt while the thread is being started leaves it to itself: the executor does not wait for it then.
+    reading = Lock()
+
+    def following() -> Any:
+        with reading:
+            return next(blocks, _END)
+
+    try:
+        with ThreadPoolExecutor(1, thread_name_prefix="steepest-read") as reader:
+            ahead = deque(reader.submit(following) for _ in range(IN_FLIGHT))
+            try:
+                while (block := ahead.popleft().result()) is not _END:
+                    ahead.append(reader.submit(following))
+                    yield block
+                    # Not kept while the next one is waited for.
+                    del block
+            finally:
+                for waiting in ahead:
+                    waiting.cancel()
+    finally:
+        with reading:
+            blocks.close()
 
 
 def as_blocks(X: Any, y: Any, sample_weight: Any = None, offset: Any = None, *, numbers: bool = True) -> Blocks | None:
