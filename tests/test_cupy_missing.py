@@ -75,14 +75,25 @@ def test_with_a_driver_and_no_gpu(gpu: FakeCupy) -> None:
     assert "(CuPy 14.2.0, driver: CUDA 13.0)" in said
 
 
-def test_with_a_cupy_that_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        ImportError("libcudart.so.12: cannot open shared object file", name="cupy_backends.cuda"),
+        ImportError("libcudart.so.12: cannot open shared object file"),
+        RuntimeError("Could not load 'libdl.so.2' (required for dlinfo/dlerror on Linux)"),
+        OSError("libc.so.6: failed to map segment from shared object"),
+    ],
+)
+def test_with_a_cupy_that_cannot_be_imported(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def fail(_: str) -> Any:
-        raise ImportError("libcudart.so.12: cannot open shared object file", name="cupy_backends.cuda")
+        raise error
 
     monkeypatch.setattr("steepest.backends.cupy.import_module", fail)
     said = message(st.descend, X, Y)
-    assert said.startswith('backend="cupy": CuPy cannot be imported: libcudart.so.12: cannot open shared object file')
+    assert said.startswith(f'backend="cupy": CuPy cannot be imported: {error}')
     assert RUST.capitalize() in said
+    # Steps enough to be worth a GPU are taken without one.
+    assert st.descend(X, Y, method="gd", learning_rate=0.3, n_steps=2**62, tol=1e-3).backend == "rust"
 
 
 LibraryError = type("DynamicLibNotFoundError", (RuntimeError,), {})

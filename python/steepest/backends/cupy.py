@@ -43,10 +43,13 @@ def load_cupy() -> Any:
     """Return the module `cupy`, if it has a GPU to work on."""
     try:
         cupy = import_module("cupy")
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         if (error.name or "cupy").partition(".")[0] != "cupy":
-            raise BackendUnavailableError(f'backend="cupy": CuPy cannot be imported: {error}. {_use_rust()}') from error
+            raise _broken(error) from error
         raise BackendUnavailableError(NOT_INSTALLED) from None
+    except Exception as error:
+        # A library that is missing is an ImportError, an OSError or, from cuda.pathfinder, a RuntimeError.
+        raise _broken(error) from error
     runtime = cupy.cuda.runtime
     try:
         reason = None if runtime.getDeviceCount() else "cudaErrorNoDevice: no CUDA-capable device is detected"
@@ -62,8 +65,10 @@ def load_cupy() -> Any:
     return cupy
 
 
-def _use_rust() -> str:
-    return 'Use backend="rust", which needs no GPU.'
+def _broken(error: Exception) -> BackendUnavailableError:
+    return BackendUnavailableError(
+        f'backend="cupy": CuPy cannot be imported: {error}. Use backend="rust", which needs no GPU.'
+    )
 
 
 def _driver(runtime: Any) -> str:
