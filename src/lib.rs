@@ -9,6 +9,7 @@
 //! | [`fault`] | panics become errors |
 //! | [`memory`] | asked for before it is taken |
 //! | [`lanes`] | vector kernels, and the choice of instruction set |
+//! | [`ahead`] | memory asked for before it is read (the only module with `unsafe` in it) |
 //! | [`lines`] | the two products of a gradient, on lines of a matrix |
 //! | [`elementary`] | exponential and logarithm for whole blocks |
 //! | [`loss`], [`penalty`] | ℓ(y, z) and its derivative; functions of the coefficients |
@@ -46,6 +47,7 @@ pub mod memory;
 
 pub mod lanes;
 
+pub mod ahead;
 pub mod lines;
 
 pub mod elementary;

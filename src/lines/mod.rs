@@ -6,9 +6,11 @@
 mod narrow;
 mod short;
 
+use crate::ahead::Ahead;
 use crate::lanes::{arch, product, totals, vectorized};
 use crate::real::Real;
-use narrow::{MOST_NARROW, MOST_NARROW_BYTES, add_narrow_dots, add_narrow_lines};
+pub use narrow::MOST_NARROW;
+use narrow::{MOST_NARROW_BYTES, add_narrow_dots, add_narrow_lines};
 use pulp::Simd;
 use short::{add_short_dots, add_short_lines};
 
@@ -28,6 +30,8 @@ pub struct Lines<'a, T> {
     pub stride: usize,
     pub length: usize,
     pub count: usize,
+    /// What will be read soon: asked for meanwhile. May be empty.
+    pub next: &'a [T],
 }
 
 impl<'a, T: Real> Lines<'a, T> {
@@ -57,6 +61,7 @@ impl<'a, T: Real> Lines<'a, T> {
     /// sums[i] ← sums[i] + ⟨line i, vector⟩
     pub fn add_dots(self, vector: &[T], sums: &mut [T]) {
         if self.are_narrow() {
+            Ahead::new(self.next, 1).ask();
             vectorized(
                 #[inline(always)]
                 || add_narrow_dots(self.data, vector, sums),
@@ -69,6 +74,7 @@ impl<'a, T: Real> Lines<'a, T> {
     /// sum ← sum + Σᵢ weights[i] · line i
     pub fn add_weighted(self, weights: &[T], sum: &mut [T]) {
         if self.are_narrow() {
+            Ahead::new(self.next, 1).ask();
             vectorized(
                 #[inline(always)]
                 || add_narrow_lines(self.data, weights, sum),
@@ -88,7 +94,9 @@ fn add_wide_dots_with_simd<S: Simd, T: Real>(simd: S, lines: Lines<'_, T>, vecto
     let are_long = lines.length * size_of::<T>() >= LONG_BYTES;
     let (groups, alone) = sums[..lines.count].as_chunks_mut::<DOTS_AT_ONCE>();
     let first_alone = groups.len() * DOTS_AT_ONCE;
+    let mut ahead = Ahead::new(lines.next, groups.len());
     for (g, sums) in groups.iter_mut().enumerate() {
+        ahead.ask();
         let group = [0, 1, 2, 3].map(|k| lines.line(g * DOTS_AT_ONCE + k));
         let mut found = [T::zeros(simd); DOTS_AT_ONCE];
         if are_long {
@@ -155,7 +163,9 @@ fn add_wide_lines_with_simd<S: Simd, T: Real>(simd: S, lines: Lines<'_, T>, weig
         return;
     }
     let (groups, rest) = weights[..lines.count].as_chunks::<LINES_AT_ONCE>();
+    let mut ahead = Ahead::new(lines.next, groups.len());
     for (group, weights) in groups.iter().enumerate() {
+        ahead.ask();
         let line = |k: usize| lines.line(group * LINES_AT_ONCE + k);
         add_scaled_lines(simd, [0, 1, 2, 3, 4, 5, 6, 7].map(line), *weights, sum);
     }
@@ -219,7 +229,7 @@ mod tests {
     proptest! {
         #[test]
         fn products_are_exact_on_integers((count, length, stride, data, vector, weights) in cases()) {
-            let lines = Lines { data: &data, stride, length, count };
+            let lines = Lines { data: &data, stride, length, count, next: &[] };
             let (mut sums, mut sum) = (vec![1.0; count], vec![1.0; length]);
             lines.add_dots(&vector, &mut sums);
             lines.add_weighted(&weights, &mut sum);

@@ -2,6 +2,7 @@
 //! after the other, as the processor foresees it when it reads ahead.
 
 use super::{DOTS_AT_ONCE, Lines, n_lanes, rest_of_vector};
+use crate::ahead::Ahead;
 use crate::lanes::totals;
 use crate::real::Real;
 use pulp::Simd;
@@ -44,7 +45,9 @@ fn add_dots<S: Simd, T: Real, const R: usize, const REST: bool>(
     let Some(vector) = T::whole::<S>(vector).0.first_chunk::<R>() else { return };
     let (groups, last) = sums[..lines.count].as_chunks_mut::<DOTS_AT_ONCE>();
     let first_of_last = groups.len() * DOTS_AT_ONCE;
+    let mut ahead = Ahead::new(lines.next, groups.len());
     for (g, sums) in groups.iter_mut().enumerate() {
+        ahead.ask();
         let mut found = [T::zeros(simd); DOTS_AT_ONCE];
         for (k, found) in found.iter_mut().enumerate() {
             *found = short_product::<S, T, R, REST>(simd, lines, g * DOTS_AT_ONCE + k, vector, rest);
@@ -112,7 +115,9 @@ fn add_lines<S: Simd, T: Real, const R: usize, const C: usize, const REST: bool>
 ) {
     let (mut whole, mut rest) = ([[T::zeros(simd); R]; C], [T::zeros(simd); C]);
     let (groups, last) = weights[..lines.count].as_chunks::<C>();
+    let mut ahead = Ahead::new(lines.next, groups.len());
     for (g, group) in groups.iter().enumerate() {
+        ahead.ask();
         for k in 0..C {
             let body = T::whole::<S>(lines.line(g * C + k)).0;
             let weight = T::splat(simd, group[k]);
