@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import warnings
+from abc import ABC, abstractmethod
 from dataclasses import replace
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, Self
@@ -73,7 +74,7 @@ class ConvergenceWarning(errors.ConvergenceWarning, exceptions.ConvergenceWarnin
 KINDS: dict[type[Warning], type[Warning]] = {errors.ConvergenceWarning: ConvergenceWarning}
 
 
-class LinearEstimator(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
+class LinearEstimator(CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore[misc]
     """Fits by `descend`; the two kinds say what a target is and what a prediction."""
 
     coef_: Any
@@ -182,13 +183,13 @@ class LinearEstimator(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc
             self.coef_ = self._shaped(self.coef_.toarray())
         return self
 
+    @abstractmethod
     def _shaped(self, coef: NDArray[Any]) -> NDArray[Any]:
         """Return coefficients in the shape that scikit-learn's users expect."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _attributes(self, problem: Problem, coef: NDArray[Any], intercept: Any) -> dict[str, Any]:
         """Return what predictions need, by name."""
-        raise NotImplementedError
 
     def _scores(self, X: Any, offset: Any = None) -> NDArray[Any]:
         """Return X · coefᵀ + intercept + offset, (n,) or (n, n_scores)."""
