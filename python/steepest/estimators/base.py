@@ -28,13 +28,14 @@ from steepest import errors
 from steepest.descend import descend_defaults, run
 from steepest.design import as_design, check_finite
 from steepest.errors import DivergenceError, InputError
+from steepest.estimators.checks import refuse_conversions
 from steepest.estimators.watching import CallbackSupportMixin, Printed, Watched, all_of
 from steepest.losses import as_loss
 from steepest.methods import DEFAULT_BATCH, Adam, StochasticGradientDescent
 from steepest.problem import as_offset
 from steepest.setup import Setup, set_up
 from steepest.tables import as_frame, as_matrix
-from steepest.validation import flag, integer, known, number, refuse_kinds, refuse_masked
+from steepest.validation import flag, integer, known, number
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -222,7 +223,7 @@ class LinearEstimator(CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore
             "ensure_all_finite": False,
             "estimator": self,
         }
-        _refuse_conversions(matrix, y)
+        refuse_conversions(matrix, y)
         try:
             # A long double that is too large becomes infinite, and is then refused as such.
             with np.errstate(over="ignore"):
@@ -391,14 +392,6 @@ def in_our_words(message: str) -> str:
     message = WORDS.sub(lambda word: CALLED.get(word[0], word[0]), message)
     message = re.sub(r"^l1_ratio: (solver .* smooth penalty), l1_ratio=0", r"penalty: \1, penalty='l2'", message)
     return re.sub(r"^start: (.*)", r"warm_start: \1; warm_start=False begins anew", message)
-
-
-def _refuse_conversions(X: Any, y: Any) -> None:
-    """Raise an error for what scikit-learn would make numbers of without a word: dates, text, what a mask hides."""
-    refuse_masked("X", X)
-    refuse_masked("y", y)
-    if isinstance(X, np.ndarray):
-        refuse_kinds("X", X, besides="fiubcO")
 
 
 def weights_of(X: Any, sample_weight: Any) -> Any:
