@@ -6,12 +6,17 @@ BENCH := .venv-bench
 OLDEST := .venv-oldest
 OLDEST_PYTHON ?= python3.11
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+# Narrower instruction sets than the best, which all other runs of the tests use.
+ISA ?= baseline avx2
+# Tests that compute little or nothing with our kernels, choose instructions themselves, or want a machine of their own.
+SAME_BY_ANY := architecture cuda_* cupy* docs examples gpu* mutants plot portability strategies \
+    cluster dispatch durability fork interrupts memory panics races supply_chain threads
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-python test-oldest check format docs soak audit bench bench-gate build clean
+.PHONY: help demo test test-rust test-python test-oldest test-isa check format docs soak audit bench bench-gate build clean
 
 help:  ## Print these sentences.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +42,10 @@ $(OLDEST)/created: tests/oldest.txt
 	$(OLDEST_PYTHON) -m venv --clear $(OLDEST)
 	$(OLDEST)/bin/python -m pip install --quiet -r tests/oldest.txt
 	touch $@
+
+test-isa: build  ## Run the tests that compute under each narrower instruction set; ISA=baseline for one.
+	for isa in $(ISA); do STEEPEST_ISA=$$isa $(BIN)/python -m pytest -n auto --dist loadgroup tests \
+	    $(foreach name,$(SAME_BY_ANY),--ignore-glob='*/test_$(name).py') || exit 1; done
 
 check: build  ## Formatters, linters and type checkers; changes nothing.
 	cargo fmt --check

@@ -136,6 +136,13 @@ impl Factor {
         }
     }
 
+    /// R S, by rows.
+    pub fn by_rows(&self) -> Vec<f64> {
+        let d = self.scales.len();
+        let entry = |i: usize, j: usize| if i <= j { self.upper[(i, j)] * self.scales[j] } else { 0.0 };
+        (0..d).flat_map(|i| (0..d).map(move |j| entry(i, j))).collect()
+    }
+
     /// An estimate, from below, of the condition number of RᵀR; infinite where it is singular.
     pub fn condition(&self) -> f64 {
         if self.singular {

@@ -4,8 +4,8 @@
 //! to the minimum is a sum of squares.
 
 use crate::coordinate::Coordinates;
-use crate::lanes::dot;
-use crate::least_squares::NormalEquations;
+use crate::lanes::{add_scaled, dot};
+use crate::least_squares::{Factor, NormalEquations};
 use crate::objective::Layout;
 use crate::penalty::ElasticNet;
 use faer::Mat;
@@ -25,7 +25,32 @@ pub struct Quadratic {
     pub gradient: Vec<f64>,
     /// Columns that vary.
     felt: Vec<bool>,
+    root: Option<Root>,
     way: Vec<f64>,
+    /// G δ for one target.
+    turned: Vec<f64>,
+}
+
+/// A triangular Q with QᵀQ = G + λ₂ I, by rows. Where columns all but determine each other, G δ is far smaller than its
+/// terms; Q δ is so by the root of that, and of δᵀ G δ it makes a sum of squares.
+struct Root {
+    upper: Vec<f64>,
+    l2: f64,
+}
+
+impl Root {
+    /// Overwrites `product` with G δ and returns δᵀ G δ.
+    fn turn(&self, way: &[f64], product: &mut [f64]) -> f64 {
+        let d = way.len();
+        product.iter_mut().zip(way).for_each(|(entry, way)| *entry = -self.l2 * way);
+        let mut squares = -self.l2 * dot(way, way);
+        for (i, line) in self.upper.chunks_exact(d).enumerate() {
+            let along = dot(&line[i..], &way[i..]);
+            add_scaled(&mut product[i..], along, &line[i..]);
+            squares += along * along;
+        }
+        squares
+    }
 }
 
 impl Quadratic {
@@ -53,8 +78,15 @@ impl Quadratic {
             value: if value < 0.0 { 0.0 } else { value },
             gradient,
             felt: (0..d).map(|j| equations.is_felt(j)).collect(),
+            root: None,
             way: vec![0.0; d],
+            turned: vec![0.0; d],
         }
+    }
+
+    /// From now on, evaluates by a factor of G + λ₂ I that was not taken from G.
+    pub fn evaluate_by(&mut self, factor: &Factor, l2: f64) {
+        self.root = Some(Root { upper: factor.by_rows(), l2 });
     }
 
     /// Returns F and overwrites `gradient` with its gradient.
@@ -73,13 +105,19 @@ impl Quadratic {
             // The scores of the mean row move by this.
             let shift = intercept.get(k).map_or(0.0, |b| b - anchor_intercept[k] + dot(&self.center, &self.way));
             let coef_gradient = &mut coef_gradient[row.clone()];
-            for ((entry, at_anchor), line) in
-                coef_gradient.iter_mut().zip(&slope[row.clone()]).zip(self.gram.chunks_exact(d))
-            {
-                *entry = at_anchor + dot(line, &self.way);
+            let squares = match &self.root {
+                Some(root) => root.turn(&self.way, &mut self.turned),
+                None => {
+                    let lines = self.gram.chunks_exact(d);
+                    self.turned.iter_mut().zip(lines).for_each(|(entry, line)| *entry = dot(line, &self.way));
+                    dot(&self.way, &self.turned)
+                }
+            };
+            for ((entry, at_anchor), turned) in coef_gradient.iter_mut().zip(&slope[row.clone()]).zip(&self.turned) {
+                *entry = at_anchor + turned;
             }
-            // ½ ⟨δ, H δ + 2 ∇F(a)⟩, first without the mean row, whose share is a square of its own.
-            value += 0.5 * (dot(&self.way, coef_gradient) + dot(&self.way, &slope[row]) + share * shift * shift);
+            // ½ ⟨δ, H δ⟩ + ⟨δ, ∇F(a)⟩, first without the mean row, whose share is a square of its own.
+            value += 0.5 * (squares + share * shift * shift) + dot(&self.way, &slope[row]);
             if let Some(b) = intercept.get(k) {
                 coef_gradient.iter_mut().zip(&self.center).for_each(|(entry, m)| *entry += share * shift * m);
                 intercept_gradient[k] = intercept_slope[k] + share * shift;

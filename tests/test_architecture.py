@@ -316,6 +316,12 @@ def test_files_are_short(path: Path) -> None:
 
 
 @every_python_file
+def test_what_a_subclass_must_have_is_abstract(path: Path) -> None:
+    """Then a class that lacks it cannot be made, rather than fail at its first fit."""
+    assert "NotImplementedError" not in path.read_text(encoding="utf-8")
+
+
+@every_python_file
 def test_functions_are_short(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):

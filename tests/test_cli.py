@@ -380,6 +380,16 @@ def test_parquet_equals_csv(steepest: Callable[..., Outcome], table: Path) -> No
     assert seconds.sub("", from_csv) == seconds.sub("", from_parquet)
 
 
+def test_an_interrupt_is_said(steepest: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_table(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("steepest.cli.models.read_table", read_table)
+    outcome = steepest("fit", DIAMONDS, "--target", "price")
+    assert outcome.code == 130
+    assert outcome.err.strip() == "error: interrupted"
+
+
 def test_as_a_program() -> None:
     """The installed module answers, and an error is one line with exit code 1."""
     run = [sys.executable, "-m", "steepest"]

@@ -30,7 +30,9 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import steepest as st
 from steepest.estimators.base import in_our_words
 
-SOLVERS = ("auto", "gd", "momentum", "nesterov", "adam", "sgd", "lbfgs", "newton")
+SOLVERS = ("auto", "gd", "momentum", "nesterov", "adam", "sgd", "lbfgs", "newton", "coordinate")
+#: Solvers that are for some losses only.
+ONLY_FOR = {"coordinate": ("squared_error",)}
 LOSSES = {
     st.GDRegressor: ("squared_error", "huber", "poisson"),
     st.GDClassifier: ("log_loss", "squared_hinge"),
@@ -43,6 +45,7 @@ EVERY_ESTIMATOR = [
     for kind, losses in LOSSES.items()
     for loss in losses
     for solver in SOLVERS
+    if loss in ONLY_FOR.get(solver, losses)
 ]
 OLD = tuple(map(int, sklearn.__version__.split(".")[:2]))
 

@@ -239,3 +239,16 @@ def test_the_reader_ends_when_a_callback_raises() -> None:
         with pytest.raises(KeyboardInterrupt):
             st.descend(blocks, loss="log_loss", method=method, n_steps=99, callback=callback)
         assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("kind", [st.GDRegressor, st.GDClassifier])
+def test_only_a_fit_reads_files(kind: Any, tmp_path: Path) -> None:
+    path = tmp_path / "rows.npy"
+    np.save(path, ONES)
+    model = kind().fit(ONES, SIGNS)
+    calls: list[Any] = [model.predict, lambda X: model.score(X, SIGNS), lambda X: model.partial_fit(X, SIGNS)]
+    calls += [lambda X: model.fit(ONES, SIGNS, eval_set=(X, SIGNS))]
+    for given in (path, str(path), [str(path)]):
+        for call in calls:
+            with pytest.raises(st.InputError, match=r"X: expected rows in memory; got the path .*; read the file"):
+                call(given)

@@ -12,8 +12,8 @@ from steepest.validation import integer
 
 #: What `set_num_threads` was told, if it was.
 _chosen: dict[str, int] = {}
-#: In this order.
-VARIABLES = ("STEEPEST_NUM_THREADS", "OMP_NUM_THREADS")
+#: Ours before that of OpenMP, which may be a list, one number a level of nesting.
+OURS, OF_OPENMP = "STEEPEST_NUM_THREADS", "OMP_NUM_THREADS"
 
 
 def set_num_threads(n_threads: int | None) -> None:
@@ -58,6 +58,11 @@ def get_num_threads() -> int:
     int
         What `set_num_threads` was told, else what the environment says, else every core that the process may use.
 
+    Raises
+    ------
+    InputError
+        If ``STEEPEST_NUM_THREADS`` counts, and is not a whole number of at least one.
+
     Examples
     --------
     >>> import steepest as st
@@ -73,10 +78,12 @@ def thread_count(n_threads: int | None) -> int:
 
 
 def _default() -> int:
-    for variable in VARIABLES:
-        given = os.environ.get(variable, "")
-        if given.isdecimal() and int(given) > 0:
-            return int(given)
+    if given := os.environ.get(OURS):
+        return integer(OURS, int(given) if given.isdecimal() else given, least=1)
+    # Not ours to judge: what we cannot read, others may.
+    first = os.environ.get(OF_OPENMP, "").partition(",")[0].strip()
+    if first.isdecimal() and int(first) > 0:
+        return int(first)
     # The quota is read from files, which small problems would feel; the affinity may change.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
     return _available(cores)

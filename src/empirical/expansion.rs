@@ -1,6 +1,6 @@
 //! Least squares without its rows: statistics once, then a quadratic.
 
-use super::Empirical;
+use super::{Empirical, twofold};
 use crate::error::Error;
 use crate::least_squares::{COARSE_CONDITION, Factor, NormalEquations, factorise};
 use crate::loss::Loss;
@@ -41,8 +41,8 @@ impl<T: Real> Empirical<'_, T> {
 
     /// Takes the statistics of the rows, which later evaluations read in their place; nothing changes but rounding.
     ///
-    /// Only for `Loss::Mse`. One pass; a second one of double precision corrects the minimum; a third one, of QR
-    /// factorisations, where the first was too coarse.
+    /// Only for `Loss::Mse`. One pass; a second one of double precision corrects the minimum. Where the first was too
+    /// coarse one of QR factorisations comes between, and the last is of twice the precision.
     pub fn expand(&mut self) -> Result<(), Error> {
         let rows = self.rows()?;
         let (layout, l2, d) = (self.layout, self.penalty.l2, self.layout.n_features);
@@ -55,9 +55,10 @@ impl<T: Real> Empirical<'_, T> {
             (equations, factor, solution, condition)
         };
         let (equations, mut factor, mut solution, mut condition) = self.team.apart(d, solve)?;
-        if condition > COARSE_CONDITION
-            && let Some(better) = factorise(rows, self.team, weight, &equations)?
-        {
+        let coarse = condition > COARSE_CONDITION;
+        let better = if coarse { factorise(rows, self.team, weight, &equations)? } else { None };
+        let by_rows = better.is_some();
+        if let Some(better) = better {
             (factor, solution) = better;
             condition = factor.condition();
         }
@@ -66,10 +67,18 @@ impl<T: Real> Empirical<'_, T> {
         if T::PRECISION <= f64::EPSILON {
             // The rows know value and gradient at the anchor better than differences of large moments do.
             let (anchor, mut gradient) = (quadratic.anchor.clone(), quadratic.gradient.clone());
-            let value = self.average_loss(&anchor, &mut gradient)?;
+            let value = if by_rows {
+                // Of scores that cancel few digits are left, and the condition number squared multiplies what is not.
+                twofold::loss_and_gradient(rows, self.team, layout, weight, &anchor, &mut gradient)?
+            } else {
+                self.average_loss(&anchor, &mut gradient)?
+            };
             (quadratic.value, quadratic.gradient) = (value, gradient);
         }
         let correct = move || {
+            if by_rows {
+                quadratic.evaluate_by(&factor, l2);
+            }
             let minimiser = corrected(&quadratic, layout, &factor, l2);
             (quadratic, minimiser)
         };

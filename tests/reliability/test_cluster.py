@@ -19,6 +19,7 @@ import steepest
 
 pytest.importorskip("distributed", reason="needs dask.distributed")
 
+import dask
 from dask import delayed
 from distributed import Client
 
@@ -26,6 +27,7 @@ import clusters
 from clusters import at, blocks, die, kill, pids, scale
 from steepest.checkpoint import read_checkpoint
 from steepest.distributed import cluster as passes
+from steepest.distributed import connected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -193,6 +195,81 @@ def test_workers_that_do_not_come_back_are_missed_by_the_name_of_what_they_read(
         )
         with limit(LIMIT), pytest.raises(steepest.ClusterError, match=message):
             steepest.descend(rows, None, **OPTIONS)
+
+
+#: Runs in every process of a worker before anything else.
+PRELOAD = """
+import os
+
+if os.path.exists({mark!r}):
+    os._exit(1)
+"""
+
+
+@contextmanager
+def deadly_starts(folder: Path) -> Iterator[Path]:
+    """Yield the name of a file: while it is there, workers die as they start."""
+    mark, preload = folder / "mark", folder / "preload.py"
+    preload.write_text(PRELOAD.format(mark=str(mark)), encoding="utf-8")
+    with dask.config.set({"distributed.worker.preload": [str(preload)]}):
+        yield mark
+
+
+def test_workers_that_die_as_they_start(clean: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is left goes on; nobody left is an error, in seconds."""
+    monkeypatch.setattr(passes, "ANSWER", 1.0)
+    monkeypatch.setattr(passes, "NO_WORKER", 1.5)
+    with deadly_starts(tmp_path) as mark, clusters.cluster(2) as client:
+        mark.touch()
+        victims = pids(client)
+        assert descend(at(7, lambda: kill(victims[:1]))) == clean
+        assert pids(client) == victims[1:]
+        with pytest.raises(steepest.ClusterError, match=r"^no worker has been there for 1\.5 s"):
+            descend(at(7, lambda: kill(victims[1:])))
+
+
+def test_a_cluster_of_this_machine_whose_workers_die_as_they_start(tmp_path: Path) -> None:
+    with deadly_starts(tmp_path) as mark:
+        mark.touch()
+        message = "^cluster: workers do not start on this machine: "
+        with limit(LIMIT), pytest.raises(steepest.ClusterError, match=message), connected("local:2"):
+            pass
+
+
+def counted(partition: Any, folder: str) -> int | None:
+    """Leave a file a call; the third partition is refused, and those after it take their time, but for a mark."""
+    Path(folder, f"{partition.name} {time.monotonic_ns()}").touch()
+    if partition.name == "partition 3":
+        raise steepest.InputError("X: expected something else")
+    began = time.monotonic()
+    while partition.name > "partition 3" and not Path(folder, "over").exists() and time.monotonic() - began < LIMIT:
+        time.sleep(0.05)
+    return 1
+
+
+def one(_partition: Any) -> int:
+    """Return one."""
+    return 1
+
+
+@pytest.mark.parametrize("verb", ["map", "reduce"])
+def test_what_the_user_must_mend_is_said_at_once(client: Client, tmp_path: Path, verb: str) -> None:
+    """Not after more tries, nor once all others have been read."""
+    from steepest.backends.blocks import added
+    from steepest.distributed import partitions
+
+    whole(client)
+    rows = partitions(blocks(8), None)
+    assert rows.reduce(one, added) == 8
+    if verb == "map":
+        rows = rows.map(counted, str(tmp_path))
+    task, arguments = (one, ()) if verb == "map" else (counted, (str(tmp_path),))
+    try:
+        with limit(LIMIT / 2), pytest.raises(steepest.InputError, match=r"^partition 3: X: expected something else$"):
+            rows.reduce(task, added, *arguments)
+    finally:
+        (tmp_path / "over").touch()
+    assert len(list(tmp_path.glob("partition 3 *"))) == 1
 
 
 CLIENT = """

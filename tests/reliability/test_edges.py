@@ -260,7 +260,7 @@ def test_sums_over_many_rows_in_single_precision(backend: str, layout: str) -> N
 
     Sums over a block, of a few hundred rows, are in the type of X, and those over blocks in double precision; blocks of
     the core that lie by rows or by columns have many sums beside each other, which are the more exact for it, and those
-    of sparse rows are shorter.
+    of sparse rows are shorter. By columns there are as many as a register holds: with baseline instructions, few.
     """
     tenth, n = float(np.float32(0.1)), MANY if backend == "rust" else MANY // 8
     design: Any = np.full((n, 2), tenth, dtype=np.float32, order="F" if layout == "by columns" else "C")
@@ -272,7 +272,8 @@ def test_sums_over_many_rows_in_single_precision(backend: str, layout: str) -> N
     y = np.ones(n, dtype=np.float32)
     value, slope, intercept_slope = st.loss_and_gradient(design, y, [1.0, 1.0], backend=backend)
     residual = 2 * tenth - 1
-    slack = 1e-6 if backend == "rust" else tolerance(np.float32, 512)
+    few = layout == "by columns" and os.environ.get("STEEPEST_ISA") == "baseline"
+    slack = (1e-4 if few else 1e-6) if backend == "rust" else tolerance(np.float32, 512)
     assert value == pytest.approx(residual**2, rel=slack)
     assert slope == pytest.approx([2 * residual * tenth] * 2, rel=slack)
     assert intercept_slope == pytest.approx(2 * residual, rel=slack)

@@ -100,11 +100,25 @@ def test_who_says_how_many(monkeypatch: pytest.MonkeyPatch) -> None:
     assert fit() == fit(n_threads=8)
     st.set_num_threads(None)
     assert st.get_num_threads() == 6
-    for nonsense in ("", "0", "-1", "many"):
-        monkeypatch.setenv("STEEPEST_NUM_THREADS", nonsense)
-        assert st.get_num_threads() == 5
+    monkeypatch.setenv("STEEPEST_NUM_THREADS", "")
+    for theirs, n_threads in (("5", 5), ("4,2", 4), (" 3 , 2", 3), ("", cores), ("0", cores), ("many,2", cores)):
+        monkeypatch.setenv("OMP_NUM_THREADS", theirs)
+        assert st.get_num_threads() == n_threads
     with pytest.raises(st.InputError, match="n_threads"):
         st.set_num_threads(0)
+
+
+@pytest.mark.parametrize("nonsense", ["0", "-1", "many", "2.0", "4,2", "1" * 20])
+def test_our_variable_is_a_number_or_an_error_that_says_so(monkeypatch: pytest.MonkeyPatch, nonsense: str) -> None:
+    """As an argument would be; what was said otherwise needs none of it."""
+    monkeypatch.setenv("STEEPEST_NUM_THREADS", nonsense)
+    for ask in (st.get_num_threads, fit):
+        with pytest.raises(st.InputError, match=r"^STEEPEST_NUM_THREADS: expected an integer ≥ 1"):
+            ask()
+    assert fit(n_threads=2)
+    st.set_num_threads(3)
+    assert st.get_num_threads() == 3
+    assert fit()
 
 
 @needs_proc

@@ -44,6 +44,9 @@ Exit codes:
   130  interrupted
 """
 
+#: The exit code of what Ctrl-C has ended.
+INTERRUPTED = 130
+
 app = typer.Typer(
     help=HELP,
     no_args_is_help=True,
@@ -93,10 +96,7 @@ def backends() -> None:
 
 def main() -> None:
     """Run the command line; turn what the user can mend into one line and an exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        # The bars and arrows are not in every code page, and a pipe on Windows has one.
-        if isinstance(stream, io.TextIOWrapper) and not stream.isatty():
-            stream.reconfigure(encoding="utf-8")
+    _print_utf8()
     np.seterr(all="ignore")
     try:
         code = app(standalone_mode=False)
@@ -111,14 +111,24 @@ def main() -> None:
     except ImportError as error:
         _fail(f"this command needs {error.name}; pip install 'steepest[cli]'", 1)
     except (KeyboardInterrupt, typer.Abort):
-        _fail("interrupted", 130)
+        code = INTERRUPTED
     except Exception as error:
         # What the parser of the command line itself objects to.
         if not hasattr(error, "exit_code") or not hasattr(error, "show"):
             raise
         error.show()
         sys.exit(error.exit_code)
+    # Some versions of typer raise it, others return it.
+    if code == INTERRUPTED:
+        _fail("interrupted", INTERRUPTED)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _print_utf8() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        # The bars and arrows are not in every code page, and a pipe on Windows has one.
+        if isinstance(stream, io.TextIOWrapper) and not stream.isatty():
+            stream.reconfigure(encoding="utf-8")
 
 
 def _fail(message: str, code: int) -> None:

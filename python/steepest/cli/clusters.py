@@ -23,7 +23,7 @@ MOST_SEEN = 1000
 
 def train_on(address: str, file: Path, target: str, only: list[str] | None, options: Options) -> tuple[Any, Fit]:
     """Return the model of a table in files, and the descent to it."""
-    from steepest.distributed import connected, partitions, read_frames
+    from steepest.distributed import connected, named_by_file, partitions, read_frames
     from steepest.model import LinearModel, describe
     from steepest.preprocessing import Encoder, Numeric
     from steepest.progress import watched
@@ -37,9 +37,10 @@ def train_on(address: str, file: Path, target: str, only: list[str] | None, opti
         frames = read_frames(str(file), target, only, options.drop)
         rows = partitions(frames.dropna() if options.missing == "drop" else frames, target)
         note(f"{len(rows)} partitions on {len(client.nthreads())} workers")
-        loss = options.loss or _loss_for(rows, target)
-        with watched(options.n_steps, None) as watch:
-            fit, warning = descended(rows, None, loss, options, watch)
+        with named_by_file(str(file), [str(column) for column in frames.columns]):
+            loss = options.loss or _loss_for(rows, target)
+            with watched(options.n_steps, None) as watch:
+                fit, warning = descended(rows, None, loss, options, watch)
     if warning:
         note(warning)
     model = LinearModel(

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import logging
 import signal
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from steepest.blocks import Rows
+from steepest.data import PARQUET
 from steepest.distributed.cluster import ANSWER, RETRIES, Partitions, about, called
-from steepest.errors import InputError, MissingPackageError
+from steepest.errors import ClusterError, InputError, MissingPackageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -131,6 +133,8 @@ def connected(address: str) -> Iterator[Client]:
     ------
     InputError
         If nobody answers there, in seconds.
+    ClusterError
+        If processes of this machine do not start.
     """
     try:
         from distributed import Client, LocalCluster
@@ -140,8 +144,13 @@ def connected(address: str) -> Iterator[Client]:
     if kind == "local":
         if not (count.isdecimal() and int(count) > 0):
             raise InputError(f"cluster: expected local:N with N workers; got {address!r}")
-        with _deaf():
-            workers = LocalCluster(n_workers=int(count), **LOCAL)
+        try:
+            with _deaf():
+                workers = LocalCluster(n_workers=int(count), **LOCAL)
+        except RuntimeError as error:
+            raise ClusterError(
+                f"cluster: workers do not start on this machine: {error}; 'dask worker ADDRESS' by itself shows why"
+            ) from error
         with workers, Client(workers, timeout=ANSWER) as client:
             yield client
         return
@@ -175,7 +184,7 @@ def read_frames(pattern: str, target: str, only: Sequence[str] | None, drop: Col
     """Return the table in Parquet or CSV files, which workers will read, as a dask dataframe of some columns."""
     import dask.dataframe as dd
 
-    read = dd.read_parquet if pattern.lower().endswith((".parquet", ".pq")) else dd.read_csv
+    read = dd.read_parquet if _is_parquet(pattern) else dd.read_csv
     try:
         frames = read(pattern)
     except (OSError, ValueError) as error:
@@ -188,6 +197,38 @@ def read_frames(pattern: str, target: str, only: Sequence[str] | None, drop: Col
             if name not in columns:
                 raise InputError(f"{argument}: there is no column {name!r}; columns: {', '.join(columns)}")
     return frames[[name for name in columns if name == target or (name in only if only else name not in drop)]]
+
+
+@contextmanager
+def named_by_file(pattern: str, columns: Collection[str]) -> Iterator[None]:
+    """Say which Parquet file lacks a column, if one does, where Dask knows but which partition cannot be read."""
+    try:
+        yield
+    except ClusterError as error:
+        for path, names in _parquet_columns(pattern):
+            for column in columns:
+                if column not in names:
+                    raise InputError(
+                        f"file: {path}: expected the columns of the first file; it has no {column!r}"
+                    ) from error
+        raise
+
+
+def _is_parquet(pattern: str) -> bool:
+    return Path(pattern).suffix.lower() in PARQUET
+
+
+def _parquet_columns(pattern: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield the Parquet files that a pattern names and what columns they have, as far as this process can read them."""
+    if not _is_parquet(pattern):
+        return
+    from fsspec import open_files  # type: ignore[import-untyped]
+    from pyarrow import parquet
+
+    with suppress(OSError, ValueError):
+        for file in open_files(pattern):
+            with file as source:
+                yield file.path, parquet.read_schema(source).names
 
 
 def _parts(name: str, given: Any, blocks: Sequence[Any], lengths: Sequence[Any] | None) -> Sequence[Any]:

@@ -12,7 +12,7 @@ import concurrent.futures
 import copy
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from steepest.design import aligned
 from steepest.errors import ClusterError, InputError, SteepestError
@@ -36,6 +36,12 @@ LONGEST = "1 hour"
 RETRIES = 2
 #: Bytes from which on what all tasks read goes to the workers once, and from them to each other.
 LARGE = 1 << 16
+
+
+class Refused(NamedTuple):
+    """What the user must mend, as a result: what is raised, Dask tries again, as if that could help."""
+
+    message: str
 
 
 class Partitions:
@@ -177,12 +183,13 @@ class Partitions:
         return results
 
     def _wait(self, futures: Sequence[Future]) -> None:
-        """Wait until all tasks are done, as long as there is somebody to do them."""
+        """Wait until all tasks are done, as long as there is somebody to do them; raise what refuses one."""
         from distributed import as_completed
 
         async def done() -> None:
-            async for _ in as_completed(futures, loop=self.client.loop):
-                pass
+            async for future in as_completed(futures, loop=self.client.loop):
+                if future.type is Refused:
+                    raise InputError((await future).message)
 
         began = staffed = time.monotonic()
         while True:
@@ -317,32 +324,42 @@ def _union(parts: Iterable[Nodes]) -> Nodes:
     return {place: value for nodes in parts for place, value in nodes.items()}
 
 
-def _part(verbs: tuple[Any, Any], n: int, numbers: list[int], partitions: list[Any], *broadcast: Any) -> Nodes:
-    """Run the task on some partitions, on a worker."""
+def _part(
+    verbs: tuple[Any, Any], n: int, numbers: list[int], partitions: list[Any], *broadcast: Any
+) -> Nodes | Refused:
+    """Run the task on some partitions, on a worker, up to the first that is refused."""
     task, merge = verbs
     nodes: Nodes = {}
     for number, partition in zip(numbers, partitions, strict=True):
-        nodes = subtrees({**nodes, (number, 1): _mapped(number, task, partition, *broadcast)}, n, merge)
+        result = _mapped(number, task, partition, *broadcast)
+        if isinstance(result, Refused):
+            return result
+        nodes = subtrees({**nodes, (number, 1): result}, n, merge)
     return nodes
 
 
-def _joined(parts: list[Nodes], n: int, merge: Callable[[Any, Any], Any]) -> Nodes:
+def _joined(parts: list[Nodes | Refused], n: int, merge: Callable[[Any, Any], Any]) -> Nodes | Refused:
     """Merge what other tasks returned, which stays as it is: it may be asked for again."""
-    return subtrees(copy.deepcopy(_union(parts)), n, merge)
+    found: list[Nodes] = []
+    for part in parts:
+        if isinstance(part, Refused):
+            return part
+        found.append(part)
+    return subtrees(copy.deepcopy(_union(found)), n, merge)
 
 
 def _mapped(number: int, function: Callable[..., Any], partition: Any, *broadcast: Any) -> Any:
-    return None if partition is None else about(number, function, partition, *broadcast)
+    settled = partition is None or isinstance(partition, Refused)
+    return partition if settled else about(number, function, partition, *broadcast)
 
 
 def about(number: int, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function; what it complains of is said of a partition."""
+    """Call a function; what it complains of is said of a partition, and returned where only the user can mend it."""
     try:
         return function(*map(aligned, arguments))
     except InputError as error:
-        if str(error).startswith(called(number)):
-            raise
-        raise InputError(f"{called(number)}: {error}") from error
+        named = str(error).startswith(called(number))
+        return Refused(str(error) if named else f"{called(number)}: {error}")
     except Exception as error:
         raise ClusterError(f"{called(number)}: {type(error).__name__}: {error}") from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import warnings
+from abc import ABC, abstractmethod
 from dataclasses import replace
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, Self
@@ -27,13 +28,14 @@ from steepest import errors
 from steepest.descend import descend_defaults, run
 from steepest.design import as_design, check_finite
 from steepest.errors import DivergenceError, InputError
+from steepest.estimators.checks import refuse_conversions
 from steepest.estimators.watching import CallbackSupportMixin, Printed, Watched, all_of
 from steepest.losses import as_loss
 from steepest.methods import DEFAULT_BATCH, Adam, StochasticGradientDescent
 from steepest.problem import as_offset
 from steepest.setup import Setup, set_up
 from steepest.tables import as_frame, as_matrix
-from steepest.validation import flag, integer, known, number, refuse_kinds, refuse_masked
+from steepest.validation import flag, integer, known, number
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -73,7 +75,7 @@ class ConvergenceWarning(errors.ConvergenceWarning, exceptions.ConvergenceWarnin
 KINDS: dict[type[Warning], type[Warning]] = {errors.ConvergenceWarning: ConvergenceWarning}
 
 
-class LinearEstimator(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
+class LinearEstimator(CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore[misc]
     """Fits by `descend`; the two kinds say what a target is and what a prediction."""
 
     coef_: Any
@@ -182,13 +184,13 @@ class LinearEstimator(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc
             self.coef_ = self._shaped(self.coef_.toarray())
         return self
 
+    @abstractmethod
     def _shaped(self, coef: NDArray[Any]) -> NDArray[Any]:
         """Return coefficients in the shape that scikit-learn's users expect."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _attributes(self, problem: Problem, coef: NDArray[Any], intercept: Any) -> dict[str, Any]:
         """Return what predictions need, by name."""
-        raise NotImplementedError
 
     def _scores(self, X: Any, offset: Any = None) -> NDArray[Any]:
         """Return X · coefᵀ + intercept + offset, (n,) or (n, n_scores)."""
@@ -221,7 +223,7 @@ class LinearEstimator(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc
             "ensure_all_finite": False,
             "estimator": self,
         }
-        _refuse_conversions(matrix, y)
+        refuse_conversions(matrix, y)
         try:
             # A long double that is too large becomes infinite, and is then refused as such.
             with np.errstate(over="ignore"):
@@ -390,14 +392,6 @@ def in_our_words(message: str) -> str:
     message = WORDS.sub(lambda word: CALLED.get(word[0], word[0]), message)
     message = re.sub(r"^l1_ratio: (solver .* smooth penalty), l1_ratio=0", r"penalty: \1, penalty='l2'", message)
     return re.sub(r"^start: (.*)", r"warm_start: \1; warm_start=False begins anew", message)
-
-
-def _refuse_conversions(X: Any, y: Any) -> None:
-    """Raise an error for what scikit-learn would make numbers of without a word: dates, text, what a mask hides."""
-    refuse_masked("X", X)
-    refuse_masked("y", y)
-    if isinstance(X, np.ndarray):
-        refuse_kinds("X", X, besides="fiubcO")
 
 
 def weights_of(X: Any, sample_weight: Any) -> Any:
