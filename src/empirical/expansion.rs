@@ -58,8 +58,7 @@ impl<T: Real> Empirical<'_, T> {
         if condition > COARSE_CONDITION
             && let Some(better) = factorise(rows, self.team, weight, &equations)?
         {
-            (factor, solution) = better;
-            condition = factor.condition();
+            (factor, solution, condition) = better;
         }
         let expand = move || Quadratic::new(&equations, layout, target_squares, &solution);
         let mut quadratic = self.team.apart(d, expand)?;
