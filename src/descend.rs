@@ -22,7 +22,7 @@ pub struct StepInfo {
     pub validation_loss: f64,
 }
 
-/// Where a descent ended, and how.
+/// Where a descent ended, and how; what is known of the last point.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Solution {
     pub parameters: Vec<f64>,
@@ -33,8 +33,10 @@ pub struct Solution {
     pub status: Status,
     /// One entry each time the full objective was evaluated before a step.
     pub history: Vec<StepInfo>,
-    /// What the method needs to go on.
+    /// What it needs to go on.
     pub state: State,
+    /// The best parameters by the validation loss, where there is one.
+    pub best: Option<Vec<f64>>,
 }
 
 /// What the caller is asked before every recorded step, with the parameters: true to stop there.
@@ -53,6 +55,11 @@ const SHORT_STEP: f64 = 5e-7;
 const MOST_UNTIMED: u32 = 16;
 /// Entries of the history that are made room for at once.
 const ROOM: u64 = 4096;
+
+/// What the best point is remembered by: its parameters; its loss, gradient norm and validation loss, and how many
+/// points in a row were not better.
+const BEST: &str = "best";
+const OF_BEST: &str = "of_best";
 
 /// The time since the start.
 struct Clock {
@@ -82,11 +89,52 @@ impl Clock {
     }
 }
 
-/// The best point by its validation loss.
+/// The best point by its validation loss, and how many points in a row were not.
 struct Best {
-    info: StepInfo,
     parameters: Vec<f64>,
+    loss: f64,
+    gradient_norm: f64,
+    validation_loss: f64,
     n_worse: u64,
+}
+
+impl Best {
+    fn load(state: &State, n_parameters: usize) -> Option<Self> {
+        let (parameters, numbers) = (state.get(BEST)?, state.get(OF_BEST)?);
+        match *numbers {
+            [loss, gradient_norm, validation_loss, n_worse] if parameters.len() == n_parameters => Some(Self {
+                parameters: parameters.to_vec(),
+                loss,
+                gradient_norm,
+                validation_loss,
+                n_worse: n_worse as u64,
+            }),
+            _ => None,
+        }
+    }
+
+    fn save(&self, state: &mut State) {
+        state.set(BEST, self.parameters.clone());
+        state.set(OF_BEST, vec![self.loss, self.gradient_norm, self.validation_loss, self.n_worse as f64]);
+    }
+
+    /// The better one of the best so far and another point.
+    fn or(self, info: &StepInfo, parameters: &[f64]) -> Self {
+        if info.validation_loss >= self.validation_loss {
+            return Self { n_worse: self.n_worse.saturating_add(1), ..self };
+        }
+        Self::new(info, parameters)
+    }
+
+    fn new(info: &StepInfo, parameters: &[f64]) -> Self {
+        Self {
+            parameters: parameters.to_vec(),
+            loss: info.loss,
+            gradient_norm: info.gradient_norm,
+            validation_loss: info.validation_loss,
+            n_worse: 0,
+        }
+    }
 }
 
 /// Minimises `objective` from `start`. The loss of `validation`, at the same parameters, decides when to stop early.
@@ -110,7 +158,7 @@ pub fn descend(
     }
     let mut here = Evaluated::new(objective, start.parameters)?;
     let mut history: Vec<StepInfo> = Vec::with_capacity(stopping.max_steps.min(ROOM) as usize);
-    let mut best: Option<Best> = None;
+    let mut best = Best::load(&start.state, n_parameters);
     let mut step = 0;
     let (mut info, mut status);
     loop {
@@ -134,10 +182,16 @@ pub fn descend(
         };
         if let (Some(validation), false) = (&mut validation, status == Some(Status::Diverged)) {
             info.validation_loss = Evaluated::new(&mut **validation, here.parameters.clone())?.value;
-            let n_worse = keep_best(&mut best, &info, &here.parameters);
-            if status.is_none() && n_worse >= stopping.patience {
+            let now = match best {
+                // A former descent ended here, and has counted this point.
+                Some(best) if step == 0 => best,
+                Some(best) => best.or(&info, &here.parameters),
+                None => Best::new(&info, &here.parameters),
+            };
+            if status.is_none() && now.n_worse >= stopping.patience {
                 status = Some(Status::EarlyStopped);
             }
+            best = Some(now);
         }
         if status.is_none() && step >= stopping.max_steps {
             status = Some(Status::MaxSteps);
@@ -163,21 +217,13 @@ pub fn descend(
         step += made.steps;
     }
     let mut state = State::default();
-    let mut parameters = here.parameters;
-    match best {
-        // What the method remembers belongs to the last point: from another one it begins afresh.
-        Some(best) if best.parameters != parameters => {
-            (info, parameters) = (best.info, best.parameters);
-            // What the last point reached, the best one did not.
-            if matches!(status, Some(Status::Converged | Status::TargetLoss)) {
-                status = Some(Status::EarlyStopped);
-            }
-        }
-        _ => method.save(&mut state),
+    method.save(&mut state);
+    state.set("point", here.parameters.clone());
+    if let Some(best) = &best {
+        best.save(&mut state);
     }
-    state.set("point", parameters.clone());
     Ok(Solution {
-        parameters,
+        parameters: here.parameters,
         loss: info.loss,
         gradient_norm: info.gradient_norm,
         validation_loss: info.validation_loss,
@@ -185,21 +231,8 @@ pub fn descend(
         status: status.unwrap_or(Status::MaxSteps),
         history,
         state,
+        best: best.map(|best| best.parameters),
     })
-}
-
-/// Keeps the point if it is the best so far; returns how many points in a row were not.
-fn keep_best(best: &mut Option<Best>, info: &StepInfo, parameters: &[f64]) -> u64 {
-    match best {
-        Some(best) if info.validation_loss >= best.info.validation_loss => {
-            best.n_worse += 1;
-            best.n_worse
-        }
-        _ => {
-            *best = Some(Best { info: *info, parameters: parameters.to_vec(), n_worse: 0 });
-            0
-        }
-    }
 }
 
 #[cfg(test)]

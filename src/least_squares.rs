@@ -8,9 +8,10 @@ use crate::memory::{ask, bytes_of};
 use crate::objective::Layout;
 use crate::pass::chunk_rows;
 use crate::real::Real;
-use crate::reduce::Team;
+use crate::reduce::{Team, apart};
 use crate::statistics::{Rows, Statistics};
-use faer::{Mat, Side};
+use faer::{Mat, Side, concat};
+use std::ops::Range;
 
 /// Condition numbers of the scaled normal equations beyond which the rows are factorised.
 pub const COARSE_CONDITION: f64 = 1e8;
@@ -21,6 +22,8 @@ const PRODUCTS: usize = 8;
 const CORRECTIONS: usize = 3;
 /// Rows of a factorisation, for each of its columns.
 const QR_ROWS: usize = 4;
+/// Rows that are copied between two questions whether to stop.
+const BAND_ROWS: usize = 256;
 /// Matrices of those rows and the factor that a thread holds at a time, with the library's own.
 const QR_COPIES: usize = 6;
 
@@ -170,58 +173,93 @@ fn dominant(order: usize, mut product: impl FnMut(&mut Mat<f64>)) -> f64 {
     length
 }
 
-/// Factor and solution from the rows themselves; None where they do not determine it.
+/// Factor, solution and condition from the rows themselves; None where they do not determine them.
 pub fn factorise<T: Real>(
     rows: Rows<'_, T>,
     team: &Team<'_>,
     total_weight: f64,
     equations: &NormalEquations,
-) -> Result<Option<(Factor, Mat<f64>)>, Error> {
-    let (n, d, k, order) = (rows.design.n_rows(), rows.design.n_features(), rows.n_targets, rows.order());
+) -> Result<Option<(Factor, Mat<f64>, f64)>, Error> {
+    let (n, k, order) = (rows.design.n_rows(), rows.n_targets, rows.order());
     let unit = (2.0 / (k as f64 * total_weight)).sqrt();
-    let scale = |j: usize| unit / equations.scales.get(j).copied().unwrap_or(1.0);
+    let scales: Vec<f64> = (0..order).map(|j| unit / equations.scales.get(j).copied().unwrap_or(1.0)).collect();
     let center = [&equations.center[..], &equations.target_means[..]].concat();
     let block_rows = (QR_ROWS * order).min(n);
     let chunk_rows = chunk_rows(n, block_rows, 1, (2 * order + block_rows) * order * size_of::<f64>(), n);
     ask("factors of the rows", bytes_of::<f64>(&[QR_COPIES, team.n_threads(), block_rows + order, order]))?;
-    let mut factors: Vec<Mat<f64>> = vec![Mat::zeros(0, order); n.div_ceil(chunk_rows).max(1)];
-    let task = |i: usize, factor: &mut Mat<f64>, stop: &dyn Fn() -> bool| {
-        let stride = order + 1;
-        let mut block = vec![0.0; block_rows * stride];
+    let mut factors: Vec<_> = (0..n.div_ceil(chunk_rows).max(1)).map(|_| Ok(Mat::zeros(0, order))).collect();
+    let task = |i: usize, factor: &mut Result<Mat<f64>, Error>, stop: &dyn Fn() -> bool| {
         let chunk = i * chunk_rows..((i + 1) * chunk_rows).min(n);
         for start in chunk.clone().step_by(block_rows) {
-            if stop() {
-                return;
-            }
             let part = start..(start + block_rows).min(chunk.end);
-            let entries = &mut block[..part.len() * stride];
-            rows.copy_centered(part.clone(), &center, entries);
-            stack(factor, &Mat::from_fn(part.len(), order, |i, j| entries[i * stride + j] * scale(j)));
+            let Ok(above) = factor.as_ref() else { return };
+            let Some(stacked) = on_top_of(above, &rows, part, &center, &scales, stop) else { return };
+            *factor = apart(order, move || triangular(&stacked), stop);
         }
     };
-    team.ordered_reduce(rows.in_parallel(), &mut factors, task, stack)?;
-    let mut factor = factors.swap_remove(0);
-    if equations.l2 > 0.0 {
-        let penalty = |i: usize, j: usize| if i == j { equations.l2.sqrt() / equations.scales[i] } else { 0.0 };
-        stack(&mut factor, &Mat::from_fn(d, order, penalty));
+    team.ordered_reduce(rows.in_parallel(), &mut factors, task, |above, below| {
+        if let (Ok(first), Ok(second)) = (&above, below) {
+            let stacked = concat![[first], [second]];
+            *above = team.apart(order, move || triangular(&stacked));
+        }
+    })?;
+    let (factor, scales, l2) = (factors.swap_remove(0)?, equations.scales.clone(), equations.l2);
+    team.apart(order, move || solved(factor, scales, l2))
+}
+
+/// The factor of some rows on top of other rows; None if it is asked to stop.
+fn on_top_of<T: Real>(
+    factor: &Mat<f64>,
+    rows: &Rows<'_, T>,
+    part: Range<usize>,
+    center: &[f64],
+    scales: &[f64],
+    stop: &dyn Fn() -> bool,
+) -> Option<Mat<f64>> {
+    let (top, order, stride) = (factor.nrows(), factor.ncols(), factor.ncols() + 1);
+    let mut stacked = Mat::zeros(top + part.len(), order);
+    stacked.subrows_mut(0, top).copy_from(factor);
+    let mut entries = vec![0.0; BAND_ROWS.min(part.len()) * stride];
+    for start in part.clone().step_by(BAND_ROWS) {
+        if stop() {
+            return None;
+        }
+        let band = start..(start + BAND_ROWS).min(part.end);
+        let entries = &mut entries[..band.len() * stride];
+        rows.copy_centered(band.clone(), center, entries);
+        let mut below = stacked.subrows_mut(top + start - part.start, band.len());
+        for (j, scale) in scales.iter().enumerate() {
+            for (i, row) in entries.chunks_exact(stride).enumerate() {
+                below[(i, j)] = row[j] * scale;
+            }
+        }
+    }
+    Some(stacked)
+}
+
+/// R of the rows' QR factorisation.
+fn triangular(rows: &Mat<f64>) -> Mat<f64> {
+    rows.qr().thin_R().to_owned()
+}
+
+/// From R of all rows, their targets beside them, to factor, solution and condition.
+fn solved(mut factor: Mat<f64>, scales: Vec<f64>, l2: f64) -> Option<(Factor, Mat<f64>, f64)> {
+    let (d, order) = (scales.len(), factor.ncols());
+    if l2 > 0.0 {
+        let penalty = Mat::from_fn(d, order, |i, j| if i == j { l2.sqrt() / scales[i] } else { 0.0 });
+        factor = triangular(&concat![[factor], [penalty]]);
     }
     let determined = |j: usize| factor[(j, j)].abs() > d as f64 * f64::EPSILON;
     if factor.nrows() < d || !(0..d).all(determined) {
-        return Ok(None);
+        return None;
     }
     let upper = factor.submatrix(0, 0, d, d).to_owned();
-    let mut solution = factor.submatrix(0, d, d, k).to_owned();
+    let mut solution = factor.submatrix(0, d, d, order - d).to_owned();
     upper.solve_upper_triangular_in_place(&mut solution);
-    let factor = Factor { upper, scales: equations.scales.clone(), singular: false };
+    let factor = Factor { upper, scales, singular: false };
     factor.rescale(&mut solution);
-    Ok(Some((factor, solution)))
-}
-
-/// The triangular factor of `factor` on top of `rows`.
-fn stack(factor: &mut Mat<f64>, rows: &Mat<f64>) {
-    let top = factor.nrows();
-    let entry = |i: usize, j: usize| if i < top { factor[(i, j)] } else { rows[(i - top, j)] };
-    *factor = Mat::from_fn(top + rows.nrows(), rows.ncols(), entry).qr().thin_R().to_owned();
+    let condition = factor.condition();
+    Some((factor, solution, condition))
 }
 
 #[cfg(test)]
@@ -229,6 +267,7 @@ mod tests {
     use super::*;
     use crate::design::RowMajor;
     use crate::sample::Sample;
+    use std::time::{Duration, Instant};
 
     /// y = Σ wⱼ xʲ on whole numbers, exactly: the worse conditioned, the more powers there are.
     #[test]
@@ -247,12 +286,34 @@ mod tests {
         let factor = equations.factor();
         assert!(factor.condition() > 1e5);
         let by_rows = factorise(rows, &team, statistics.weight, &equations).unwrap().unwrap();
-        assert!((by_rows.0.condition() / factor.condition()).ln().abs() < 0.1);
+        assert!((by_rows.2 / factor.condition()).ln().abs() < 0.1);
         for (solution, error) in [(equations.solve(&factor), 1e-7), (by_rows.1, 1e-9)] {
             let parameters = equations.parameters(layout, &solution);
             for (got, exact) in parameters.iter().zip(coef.iter().chain([&1.0])) {
                 assert!((got - exact).abs() <= error * exact.abs(), "{got} for {exact}");
             }
+        }
+    }
+
+    /// One block of rows, whose factorisation takes seconds.
+    #[test]
+    fn an_interrupt_ends_a_long_factorisation() {
+        let (n, d) = (10_000, 2500);
+        let x: Vec<f64> = (0..n * d).map(|i| (i as f64 * 0.618_033_988_749_894_9).fract()).collect();
+        let y = vec![0.0; n];
+        let design = RowMajor::new(&x, n, d).unwrap();
+        let rows =
+            Rows { design: &design, sample: Sample { targets: &y[..], weights: None, offsets: None }, n_targets: 1 };
+        let moments = (0..(d + 1) * (d + 1)).map(|i| if i % (d + 2) == 0 { 1.0 } else { 0.0 }).collect();
+        let statistics = Statistics { weight: n as f64, means: vec![0.0; d + 1], moments };
+        let layout = Layout { width: 1, n_features: d, fit_intercept: true };
+        let equations = NormalEquations::new(&statistics, layout, 0.0);
+        for n_threads in [1, 2] {
+            let started = Instant::now();
+            let late = || started.elapsed() > Duration::from_millis(300);
+            let outcome = factorise(rows, &Team::new(n_threads, &late), statistics.weight, &equations);
+            assert!(matches!(outcome, Err(Error::Interrupted)), "{:?} {:?}", started.elapsed(), outcome.err());
+            assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
         }
     }
 

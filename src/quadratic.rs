@@ -4,6 +4,7 @@
 //! to the minimum is a sum of squares.
 
 use crate::coordinate::Coordinates;
+use crate::error::Error;
 use crate::lanes::{add_scaled, dot};
 use crate::least_squares::{Factor, NormalEquations};
 use crate::objective::Layout;
@@ -128,8 +129,13 @@ impl Quadratic {
     }
 
     /// Where a cycle of coordinate steps, and Newton's step among what it leaves, lead from `parameters`; the intercept
-    /// is always at its best.
-    pub fn coordinate_step(&mut self, parameters: &mut [f64], penalty: ElasticNet) {
+    /// is always at its best. Before either, `check` may end it with an error.
+    pub fn coordinate_step(
+        &mut self,
+        parameters: &mut [f64],
+        penalty: ElasticNet,
+        check: impl Fn() -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let (layout, d, share) = (self.layout, self.layout.n_features, 2.0 / self.layout.width as f64);
         let (anchor, anchor_intercept) = layout.split(&self.anchor);
         let (slope, intercept_slope) = layout.split(&self.gradient);
@@ -146,13 +152,16 @@ impl Quadratic {
             let mut slope: Vec<f64> =
                 slope[row.clone()].iter().zip(&self.center).map(|(slope, m)| slope - m * at_center).collect();
             slope.iter_mut().zip(self.gram.chunks_exact(d)).for_each(|(slope, line)| *slope += dot(line, &self.way));
+            check()?;
             coordinates.cycle(w, &mut slope);
+            check()?;
             coordinates.settle(w, &mut slope);
             if let Some(b) = intercept.get_mut(k) {
                 move_from_anchor(&mut self.way, w);
                 *b = anchor_intercept[k] - at_center / share - dot(&self.center, &self.way);
             }
         }
+        Ok(())
     }
 
     /// The diagonal of G.
@@ -169,5 +178,34 @@ impl Quadratic {
             (false, false) => share,
             _ => 0.0,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::statistics::Statistics;
+    use std::cell::Cell;
+
+    /// Each target may take a tenth of a second.
+    #[test]
+    fn a_coordinate_step_can_be_ended_at_any_target() {
+        let (d, width) = (2, 3);
+        let layout = Layout { width, n_features: d, fit_intercept: true };
+        let order = d + width;
+        let moments = (0..order * order).map(|i| if i % (order + 1) == 0 { 1.0 } else { 0.1 }).collect();
+        let statistics = Statistics { weight: 10.0, means: vec![0.0; order], moments };
+        let equations = NormalEquations::new(&statistics, layout, 0.0);
+        let solution = equations.solve(&equations.factor());
+        let mut quadratic = Quadratic::new(&equations, layout, 1.0, &solution);
+        for most in 0..=2 * width {
+            let asked = Cell::new(0);
+            let check = || {
+                asked.set(asked.get() + 1);
+                if asked.get() > most { Err(Error::Interrupted) } else { Ok(()) }
+            };
+            let outcome = quadratic.coordinate_step(&mut vec![0.0; layout.n_parameters()], ElasticNet::NONE, check);
+            assert_eq!(outcome.is_ok(), most == 2 * width);
+        }
     }
 }

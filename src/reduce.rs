@@ -130,33 +130,13 @@ impl<'a> Team<'a> {
         }
     }
 
-    /// Runs work that nobody can ask to stop, on a thread of its own, which is left alone when the caller wants to stop.
-    /// `order` of the matrix that the work is on: with a small one, it is done before it would matter.
+    /// `apart`, until the caller wants to stop.
     pub fn apart<R: Send + 'static>(
         &self,
         order: usize,
         work: impl FnOnce() -> R + Send + 'static,
     ) -> Result<R, Error> {
-        if order < LONG_ORDER {
-            return Ok(work());
-        }
-        let work = Arc::new(Mutex::new(Some(work)));
-        let (taken, (done, waiting)) = (Arc::clone(&work), mpsc::channel());
-        let take = |work: &Mutex<Option<_>>| work.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let apart = move || take(&taken).map(|work| done.send(caught(work)));
-        if std::thread::Builder::new().stack_size(STACK_BYTES).spawn(apart).is_err()
-            && let Some(work) = take(&work)
-        {
-            // There are no more threads to be had.
-            return Ok(work());
-        }
-        loop {
-            match waiting.recv_timeout(POLL) {
-                Ok(result) => return result,
-                Err(mpsc::RecvTimeoutError::Timeout) => self.check()?,
-                Err(mpsc::RecvTimeoutError::Disconnected) => return Err(Error::Interrupted),
-            }
-        }
+        apart(order, work, &|| self.wants_to_stop())
     }
 
     /// For work on a matrix of this `order`: only every few times where it is so short that looking at the clock would
@@ -178,6 +158,35 @@ impl<'a> Team<'a> {
             self.stopped.set((self.interrupted)());
         }
         self.stopped.get()
+    }
+}
+
+/// Runs work that nobody can ask to stop, on a thread of its own, which is left alone once `stop()` is true.
+/// `order` of the matrix that the work is on: with a small one, it is done before it would matter.
+pub fn apart<R: Send + 'static>(
+    order: usize,
+    work: impl FnOnce() -> R + Send + 'static,
+    stop: &dyn Fn() -> bool,
+) -> Result<R, Error> {
+    if order < LONG_ORDER {
+        return Ok(work());
+    }
+    let work = Arc::new(Mutex::new(Some(work)));
+    let (taken, (done, waiting)) = (Arc::clone(&work), mpsc::channel());
+    let take = |work: &Mutex<Option<_>>| work.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let apart = move || take(&taken).map(|work| done.send(caught(work)));
+    if std::thread::Builder::new().stack_size(STACK_BYTES).spawn(apart).is_err()
+        && let Some(work) = take(&work)
+    {
+        // There are no more threads to be had.
+        return Ok(work());
+    }
+    loop {
+        match waiting.recv_timeout(POLL) {
+            Ok(result) => return result,
+            Err(mpsc::RecvTimeoutError::Timeout) if !stop() => {}
+            Err(_) => return Err(Error::Interrupted),
+        }
     }
 }
 

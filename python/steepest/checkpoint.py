@@ -1,7 +1,8 @@
 """A descent on its way, as a file: what it takes to go on after the process has died.
 
 The format is that of models: safetensors, a JSON description, the SHA-256 of both. Reading it runs no code, and checks
-every byte. The tensors are ``parameters``, ``state.…``, what the method remembers, and ``history.…``.
+every byte. The tensors are ``parameters``, those of the last point, ``state.…``, what the method remembers and the best
+point by the validation loss, and ``history.…``.
 """
 
 from __future__ import annotations
@@ -17,24 +18,30 @@ import numpy as np
 
 from steepest.errors import CheckpointError, InputError
 from steepest.files import check_writable, written_whole
-from steepest.problem import STATUSES, Solution, StepInfo
+from steepest.problem import BEST, OF_BEST, STATUSES, Solution, StepInfo
 from steepest.tensor_file import checksum, parse_json, read_tensors, write_tensors
 from steepest.validation import integer, known, number
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+#: Before there could be validation data.
+WITHOUT_VALIDATION = 1
 HEADER, CHECKSUM = "steepest_checkpoint", "sha256"
 STATE, HISTORY = "state.", "history."
 #: The numbers of a solution that the description has under their own names.
 NUMBERS = ("loss", "gradient_norm", "seconds")
-FIELDS = {"format_version", "recipe", "n_steps", "status", "condition", *NUMBERS}
+#: Those that need not be there, nor be finite.
+TEXTS = ("condition", "validation_loss")
+FIELDS = {"format_version", "recipe", "n_steps", "status", *TEXTS, *NUMBERS}
+#: The part of a recipe that tells validation data.
+VALIDATION = "validation"
 #: What methods and step sizes remember: so many numbers, none negative; of which these are counts; …
 SCALARS = {"n_made": 1, "n_seen": 1, "t": 1, "rate": 1, "step_size": 1, "patience": 2}
 COUNTS = {"n_made", "n_seen"}
 #: … one number a parameter; several vectors of such; the losses of some steps.
-VECTORS = {"point", "previous", "mean", "square", "before", "gradient_before"}
+VECTORS = {"point", "previous", "mean", "square", "before", "gradient_before", BEST}
 STACKS = {"moves", "changes"}
 LOSSES = "losses"
 #: Beside the first of these are the others.
@@ -44,6 +51,8 @@ TOGETHER = [
     ("moves", "changes"),
     ("changes", "moves"),
     ("before", "gradient_before", LOSSES, "step_size"),
+    (BEST, OF_BEST),
+    (OF_BEST, BEST),
 ]
 MOST_COUNTED = 2**53
 #: What an error tells of what it found in a file.
@@ -117,6 +126,7 @@ def write_checkpoint(path: str | PathLike[str], saved: Saved) -> None:
             "status": solution.status,
             # JSON has no number that is infinite.
             "condition": None if solution.condition is None else repr(solution.condition),
+            "validation_loss": repr(solution.validation_loss) if BEST in solution.state else None,
             **dict(zip(NUMBERS, (solution.loss, solution.gradient_norm, saved.seconds), strict=True)),
         },
         ensure_ascii=False,
@@ -147,7 +157,7 @@ def read_checkpoint(path: str | PathLike[str]) -> Saved:
         raise CheckpointError(f"{path}: not a checkpoint of steepest ({_shown(error)}){cure}") from error
     if set(metadata) != {HEADER, CHECKSUM} or metadata[CHECKSUM] != checksum(description, tensors):
         raise CheckpointError(f"{path}: the checksum does not match: the file is damaged or was changed{cure}")
-    if header.get("format_version") != FORMAT_VERSION:
+    if header.get("format_version") not in (WITHOUT_VALIDATION, FORMAT_VERSION):
         raise CheckpointError(f"{path}: of another version of steepest{cure}")
     try:
         return _saved(header, tensors)
@@ -161,29 +171,34 @@ def _shown(error: Exception) -> str:
 
 
 def _saved(header: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Saved:
-    if set(header) != FIELDS:
-        raise ValueError(f"unknown or missing: {min(set(header) ^ FIELDS)!r}")
-    recipe, condition = header["recipe"], header["condition"]
+    fields = FIELDS - {"validation_loss"} if header["format_version"] == WITHOUT_VALIDATION else FIELDS
+    if set(header) != fields:
+        raise ValueError(f"unknown or missing: {min(set(header) ^ fields)!r}")
+    recipe, condition, validation_loss = header["recipe"], header["condition"], header.get("validation_loss")
     if not (isinstance(recipe, dict) and all(isinstance(text, str) for text in recipe.values())):
         raise TypeError("the recipe is no table of texts")
     if condition is not None and not (isinstance(condition, str) and float(condition) >= 0):
         raise ValueError("condition: expected a number ≥ 0")
+    if validation_loss is not None and not isinstance(validation_loss, str):
+        raise TypeError("validation_loss: expected a number as text")
     numbers = {name: number(name, header[name]) for name in NUMBERS}
     parameters = _vector("parameters", tensors.pop("parameters"), finite=True)
     parts: dict[str, dict[str, NDArray[Any]]] = {STATE: {}, HISTORY: {}}
     for name, values in tensors.items():
         prefix, dot, rest = name.partition(".")
-        parts[prefix + dot][rest] = _vector(name, values, finite=prefix + dot == STATE)
+        parts[prefix + dot][rest] = _vector(name, values, finite=prefix + dot == STATE and rest != OF_BEST)
     history = parts[HISTORY]
     if set(history) != set(StepInfo._fields) or len({len(column) for column in history.values()}) != 1:
         raise ValueError("the history is no table")
     _check_state(parts[STATE], len(parameters))
+    if len({BEST in parts[STATE], VALIDATION in recipe, validation_loss is not None}) != 1:
+        raise ValueError("it is said to have validation data, and not to have them")
     return Saved(
         Solution(
             parameters=parameters,
             loss=numbers["loss"],
             gradient_norm=numbers["gradient_norm"],
-            validation_loss=math.nan,
+            validation_loss=math.nan if validation_loss is None else float(validation_loss),
             n_steps=integer("n_steps", header["n_steps"], least=0),
             status=known("status", header["status"], STATUSES),
             history=history,
@@ -205,14 +220,21 @@ def _vector(name: str, values: NDArray[Any], *, finite: bool) -> NDArray[Any]:
     return values.astype(expected)
 
 
+def _is_count(value: float) -> bool:
+    return 0 <= value < MOST_COUNTED and value % 1 == 0
+
+
 def _check_state(state: dict[str, NDArray[Any]], n_parameters: int) -> None:
     """Raise an error if no method could have remembered this; backends take it as it is."""
     for name, values in state.items():
         if name in SCALARS:
             fits = len(values) == SCALARS[name] and bool((values >= 0).all())
-            fits = fits and (name not in COUNTS or bool((values % 1 == 0).all() and (values < MOST_COUNTED).all()))
+            fits = fits and (name not in COUNTS or all(map(_is_count, values)))
         elif name in STACKS:
             fits = len(values) % max(n_parameters, 1) == 0
+        elif name == OF_BEST:
+            # A validation loss may be anything.
+            fits = len(values) == 4 and bool(np.isfinite(values[:2]).all()) and _is_count(values[3])  # noqa: PLR2004
         else:
             fits = len(values) > 0 if name == LOSSES else name in VECTORS and len(values) == n_parameters
         if not fits:

@@ -159,7 +159,7 @@ def descend(
         A file in which the descent is written down as it goes, every ten seconds, at the end and at Ctrl-C, each time
         whole or not at all. If it is there already the descent goes on from it, bit for bit as if it had never
         stopped: after a crash, run the same lines again. `n_steps` counts from the first start, `max_seconds` from
-        this call. A file of another descent is refused. Not beside validation data.
+        this call. A file of another descent, or of other validation data, is refused.
 
     Returns
     -------

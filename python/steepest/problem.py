@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 
 FINGERPRINT_ROWS = 64
+#: What a state has of the best point: its parameters; its loss, gradient norm and validation loss, and how many points
+#: in a row were not better.
+BEST, OF_BEST = "best", "of_best"
 
 
 class StepInfo(NamedTuple):
@@ -226,7 +229,7 @@ class Plan:
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """Where a descent ended, and how."""
+    """Where a descent ended, and how: what is known of its last point."""
 
     parameters: NDArray[np.float64]
     """Flat, as `Problem.flatten` makes them."""
@@ -239,9 +242,33 @@ class Solution:
     history: dict[str, NDArray[Any]]
     """step, loss, gradient_norm, step_size, seconds, validation_loss: one entry an evaluation before a step."""
     state: State = field(default_factory=dict)
-    """What the method must remember to go on, and the point in the variables that the descent worked on."""
+    """What must be remembered to go on, and the point in the variables that the descent worked on."""
     condition: float | None = None
     """An estimate of the condition number of the normal equations, columns on one scale, where they were taken."""
+    best: NDArray[np.float64] | None = None
+    """The best parameters by the validation loss, where there is one."""
+
+    def at_best(self) -> Solution:
+        """Return what the user gets: this at the best point by the validation loss, where there is one."""
+        if self.best is None:
+            return self
+        memory = {name: values for name, values in self.state.items() if name not in {BEST, OF_BEST}}
+        point = self.state[BEST]
+        if np.array_equal(point, memory["point"]):
+            return replace(self, state=memory, best=None)
+        loss, gradient_norm, validation_loss, _ = self.state[OF_BEST].tolist()
+        return replace(
+            self,
+            parameters=self.best,
+            loss=loss,
+            gradient_norm=gradient_norm,
+            validation_loss=validation_loss,
+            # What the last point reached, the best one did not.
+            status="early_stopped" if self.status in {"converged", "target_loss"} else self.status,
+            # What the method remembers belongs to the last point: from another one it begins afresh.
+            state={"point": point},
+            best=None,
+        )
 
 
 #: How a descent can end, and the sentence for it.

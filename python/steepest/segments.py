@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steepest.checkpoint import Saved, read_checkpoint, write_checkpoint
+from steepest.checkpoint import VALIDATION, Saved, read_checkpoint, write_checkpoint
 from steepest.errors import CheckpointError, InputError
 
 if TYPE_CHECKING:
@@ -33,19 +33,21 @@ ROUNDINGS = 1024
 
 
 def minimise(setup: Setup, callback: Callback | None) -> tuple[Solution, float]:
-    """Descend as set up; return where that ended, and the seconds since the first start."""
+    """Descend as set up; return where that ended, or its best point, and the seconds since the first start."""
     began = time.perf_counter()
-    if setup.checkpoint is None:
-        solution = setup.engine.minimise(
-            setup.problem, setup.validation, setup.plan, setup.start, setup.state, callback
-        )
-        return solution, time.perf_counter() - began
-    return Course(setup, setup.checkpoint, callback).run()
+    if setup.checkpoint is not None:
+        solution, seconds = Course(setup, setup.checkpoint, callback).run()
+        return solution.at_best(), seconds
+    solution = setup.engine.minimise(setup.problem, setup.validation, setup.plan, setup.start, setup.state, callback)
+    return solution.at_best(), time.perf_counter() - began
 
 
 def recipe_of(setup: Setup) -> dict[str, str]:
     """Return, as texts, all that decides where a descent leads; what is long by its digest."""
-    texts = {name: repr(value) for name, value in setup.recipe._asdict().items()}
+    held_out = setup.validation
+    # Those without it have no such part: files that know of none are still theirs.
+    texts = {} if held_out is None else {VALIDATION: repr((held_out.shape, held_out.fingerprint()))}
+    texts |= {name: repr(value) for name, value in setup.recipe._asdict().items()}
     start = [setup.start, *(setup.state[name] for name in sorted(setup.state))]
     texts["classes"] = _digest(repr(None if setup.problem.classes is None else setup.problem.classes.tolist()).encode())
     texts["start"] = _digest(b"".join(np.ascontiguousarray(part).tobytes() for part in start))
@@ -57,7 +59,14 @@ def _digest(content: bytes) -> str:
 
 
 #: What the user calls parts of a recipe.
-CALLED = {"fingerprint": "data", "step_size": "learning_rate", "seed": "random_state"}
+CALLED = {
+    VALIDATION: "validation data",
+    "fingerprint": "data",
+    "step_size": "learning_rate",
+    "seed": "random_state",
+}
+#: What is less than plain of a start.
+OF_ITS_OWN = ": a descent that begins where another one ended, as with warm_start=True, has a file of its own"
 
 
 class Course:
@@ -69,7 +78,7 @@ class Course:
         self.began = time.perf_counter()
         self.seconds_before = 0.0
         self.parts: list[Solution] = []
-        self.known_loss: float | None = None
+        self.known: Solution | None = None
         self.length = setup.steps_per_epoch
         self.is_written, self.due = True, self.began
         if Path(checkpoint.path).exists():
@@ -79,12 +88,13 @@ class Course:
         """Take up what is in the file, which must be of this very descent."""
         path = self.checkpoint.path
         saved = read_checkpoint(path)
-        other = [name for name in self.recipe | saved.recipe if self.recipe.get(name) != saved.recipe.get(name)]
+        names = [VALIDATION, *self.recipe, *saved.recipe]
+        other = [name for name in names if self.recipe.get(name) != saved.recipe.get(name)]
         if other:
             what = CALLED.get(other[0], other[0])
             raise InputError(
                 f"checkpoint: {path} is of a descent that differs in its {what}; "
-                "remove it to begin anew, or name another file"
+                f"remove it to begin anew, or name another file{OF_ITS_OWN if what == 'start' else ''}"
             )
         if len(saved.solution.parameters) != self.setup.problem.n_parameters:
             raise CheckpointError(f"{path}: expected {self.setup.problem.n_parameters} parameters; remove the file")
@@ -94,7 +104,7 @@ class Course:
                 f"got {self.setup.plan.n_steps}"
             )
         self.parts, self.seconds_before = [saved.solution], saved.seconds
-        self.known_loss = saved.solution.loss
+        self.known = saved.solution
 
     @property
     def n_made(self) -> int:
@@ -145,7 +155,7 @@ class Course:
 
         part = setup.engine.minimise(
             setup.problem,
-            None,
+            setup.validation,
             replace(plan, n_steps=n_steps, max_seconds=left),
             start,
             state,
@@ -160,16 +170,26 @@ class Course:
         return part
 
     def _check(self, part: Solution) -> None:
-        """Hold the loss where the file left off to what it says: the fingerprint is of some rows, this is of all."""
-        known, self.known_loss = self.known_loss, None
+        """Hold the losses where the file left off to what it says: fingerprints are of some rows, these are of all."""
+        known, self.known = self.known, None
         if known is None:
             return
-        here = float(part.history["loss"][0]) if len(part.history["loss"]) else part.loss
-        largest = max(abs(known), *np.abs(self.parts[0].history["loss"]), 0.0)
-        if not abs(here - known) <= ROUNDINGS * float(np.finfo(self.setup.problem.dtype).eps) * largest:
+        if part.best is not None and not np.isfinite(part.best).all():
+            raise CheckpointError(f"{self.checkpoint.path}: the best point is out of range; remove the file")
+        self._check_loss(part, known, "loss", "data")
+        if not np.isnan(known.validation_loss):
+            self._check_loss(part, known, "validation_loss", "validation data")
+
+    def _check_loss(self, part: Solution, known: Solution, name: str, data: str) -> None:
+        seen, expected = part.history[name], getattr(known, name)
+        here = float(seen[0]) if len(seen) else getattr(part, name)
+        largest = max(abs(expected), *np.abs(known.history[name]), 0.0)
+        allowed = ROUNDINGS * float(np.finfo(self.setup.problem.dtype).eps) * largest
+        if here != expected and not abs(here - expected) <= allowed:
             raise InputError(
-                f"checkpoint: {self.checkpoint.path} is of other data: the loss where it left off is {here:.9g} by "
-                f"these, and {known:.9g} by those; remove it to begin anew, or name another file"
+                f"checkpoint: {self.checkpoint.path} is of other {data}: the {name.replace('_', ' ')} where it left "
+                f"off is {here:.9g} by these, and {expected:.9g} by those; remove it to begin anew, or name another "
+                "file"
             )
 
     def _next_length(self, part: Solution, took: float) -> int:

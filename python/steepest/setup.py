@@ -137,11 +137,6 @@ def set_up(
     if feature_names is not None:
         problem = replace(problem, feature_names=feature_names)
     problem, validation = _validation(problem, _adopted(engine, eval_set), validation_fraction, seed)
-    if checkpoint is not None and validation is not None:
-        raise InputError(
-            "checkpoint: expected None beside eval_set, validation_fraction or early_stopping: a checkpoint holds the "
-            "last point and not the best one"
-        )
     reason = "it was asked for"
     if automatic:
         method, reason = choose_method(problem, batch_size, strategy)

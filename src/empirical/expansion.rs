@@ -59,8 +59,7 @@ impl<T: Real> Empirical<'_, T> {
         let better = if coarse { factorise(rows, self.team, weight, &equations)? } else { None };
         let by_rows = better.is_some();
         if let Some(better) = better {
-            (factor, solution) = better;
-            condition = factor.condition();
+            (factor, solution, condition) = better;
         }
         let expand = move || Quadratic::new(&equations, layout, target_squares, &solution);
         let mut quadratic = self.team.apart(d, expand)?;

@@ -402,9 +402,9 @@ impl<T: Real> Objective for Empirical<'_, T> {
 
     fn coordinate_step(&mut self, parameters: &[f64]) -> Result<Vec<f64>, Error> {
         let mut point = self.original(parameters).into_owned();
-        self.team.check_often(self.layout.n_features)?;
+        let (team, d) = (self.team, self.layout.n_features);
         let expansion = self.expansion.as_mut().ok_or(Error::NoStatistics)?;
-        expansion.quadratic.coordinate_step(&mut point, self.penalty);
+        expansion.quadratic.coordinate_step(&mut point, self.penalty, || team.check_often(d))?;
         self.to_scaled(&mut point);
         Ok(point)
     }

@@ -274,6 +274,9 @@ impl Task for Minimise {
         let condition = objective.condition();
         let mut solution = descend(objective, validation, method.as_mut(), stopping, start, &mut watch)?;
         objective.to_original(&mut solution.parameters);
+        if let Some(best) = &mut solution.best {
+            objective.to_original(best);
+        }
         Ok((solution, condition))
     }
 }
@@ -372,6 +375,7 @@ fn fields_of(py: Python<'_>, solution: Solution, condition: Option<f64>) -> PyRe
     fields.set_item("history", history)?;
     fields.set_item("state", state)?;
     fields.set_item("condition", condition)?;
+    fields.set_item("best", solution.best.map(|best| best.into_pyarray(py)))?;
     Ok(fields)
 }
 

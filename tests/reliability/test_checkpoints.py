@@ -249,14 +249,6 @@ def test_data_that_differs_where_the_fingerprint_does_not_look(backend: str, pat
     design[1, 1] -= 1e-3
 
 
-@pytest.mark.parametrize("options", [{"eval_set": (X, SCORES)}, {"validation_fraction": 0.2}])
-def test_validated_descents_are_refused(path: Path, options: dict[str, Any]) -> None:
-    with pytest.raises(st.InputError, match="checkpoint: expected None beside eval_set, validation_fraction or early"):
-        st.descend(X, SCORES, checkpoint=path, **options)
-    with pytest.raises(st.InputError, match="checkpoint: expected None beside"):
-        st.GDRegressor(checkpoint=path, early_stopping=True).fit(X, SCORES)
-
-
 @pytest.mark.parametrize("given", [1, True, b"run", ["run"]])
 def test_what_is_no_checkpoint(given: Any) -> None:
     with pytest.raises(st.InputError, match="checkpoint: expected a path or a Checkpoint; got "):

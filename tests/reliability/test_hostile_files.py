@@ -26,7 +26,7 @@ from steepest import checkpoint, model_io
 from steepest.checkpoint import Saved, read_checkpoint, write_checkpoint
 from steepest.tensor_file import METADATA, checksum, read_tensors
 from test_model_files import HOSTILE, MEASURED, MODEL, framed
-from test_resume import REMEMBERING, Recipe, run
+from test_resume import REMEMBERING, SCORES, Recipe, X, run
 
 PROFILE = os.environ.get("STEEPEST_TEST_PROFILE", "dev")
 #: Changed files that each loader is given, and the seconds that it may take over one.
@@ -105,7 +105,8 @@ FORGED: dict[str, Callable[[dict[str, Any], dict[str, NDArray[Any]]], object]] =
     "a condition that is text": lambda header, _: header.update(condition="bad"),
     "a recipe that is a list": lambda header, _: header.update(recipe=[]),
     "a recipe of numbers": lambda header, _: header.update(recipe={"loss": 1}),
-    "another version": lambda header, _: header.update(format_version=2),
+    "another version": lambda header, _: header.update(format_version=3),
+    "the version before": lambda header, _: header.update(format_version=1),
     "a version that is a list": lambda header, _: header.update(format_version=[1]),
     "no parameters": lambda _, tensors: tensors.pop("parameters"),
     "parameters that are not finite": lambda _, tensors: tensors.update(parameters=np.full(4, np.nan)),
@@ -290,6 +291,7 @@ def test_changed_files_are_refused_or_hold_together(tmp_path: Path, kind: str) -
     else:
         for number, recipe in enumerate(TYPICAL):
             saved_by(folder / str(number), recipe)
+        st.descend(X, SCORES, n_steps=9, validation_fraction=0.3, checkpoint=folder / "validated")
     command = [sys.executable, __file__, kind, str(folder), str(N_CHANGED)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)

@@ -17,7 +17,7 @@ import numpy as np
 from steepest.backends.coordinate import CoordinateSteps
 from steepest.backends.line_search import LbfgsSteps, NewtonSteps, evaluate
 from steepest.methods import Adam, CoordinateDescent, Lbfgs, Newton, StochasticGradientDescent
-from steepest.problem import Callback, Plan, Solution, StepInfo
+from steepest.problem import BEST, OF_BEST, Callback, Plan, Solution, StepInfo
 from steepest.step_sizes import SCHEDULES, Auto, InverseScaling, Point, Trial
 from steepest.validation import to_host
 
@@ -187,20 +187,30 @@ def driver(plan: Plan, objective: ArrayObjective) -> FullBatch | MiniBatch | Lin
 
 
 class Best:
-    """The best point by its validation loss, and how many in a row were not."""
+    """The best point by its validation loss, and how many in a row were not; from the `state` of a former descent."""
 
-    def __init__(self) -> None:
-        self.info: StepInfo | None = None
-        self.parameters: Any = None
-        self.n_worse = 0
+    def __init__(self, xp: Any, state: State) -> None:
+        self.parameters = xp.asarray(state[BEST]) if BEST in state else None
+        self.numbers, self.n_worse = [math.nan] * 3, 0
+        if BEST in state:
+            *self.numbers, n_worse = state[OF_BEST].tolist()
+            self.n_worse = int(n_worse)
 
     def see(self, info: StepInfo, parameters: Any) -> int:
         """Keep the point if it is the best so far; return how many in a row were not."""
-        if self.info is not None and info.validation_loss >= self.info.validation_loss:
+        if self.parameters is not None and info.step == 0:
+            # A former descent ended here, and has counted this point.
+            return self.n_worse
+        if self.parameters is not None and info.validation_loss >= self.numbers[2]:
             self.n_worse += 1
         else:
-            self.info, self.parameters, self.n_worse = info, parameters, 0
+            self.parameters, self.n_worse = parameters, 0
+            self.numbers = [info.loss, info.gradient_norm, info.validation_loss]
         return self.n_worse
+
+    def save(self) -> dict[str, Any]:
+        """Return what must be remembered to go on."""
+        return {} if self.parameters is None else {BEST: self.parameters, OF_BEST: [*self.numbers, self.n_worse]}
 
 
 class Mark(NamedTuple):
@@ -267,10 +277,9 @@ class Way:
 class Judge:
     """Whether a point is the last, and what is known of it then."""
 
-    def __init__(self, plan: Plan, reference: float | None) -> None:
-        self.plan, self.reference = plan, reference
+    def __init__(self, plan: Plan, reference: float | None, best: Best) -> None:
+        self.plan, self.reference, self.best = plan, reference, best
         self.began = time.perf_counter()
-        self.best = Best()
 
     def see(self, mark: Mark, numbers: list[float], *, validated: bool) -> tuple[StepInfo, str | None]:
         """Return what is known of the next point, and the status if the descent ends there."""
@@ -307,7 +316,8 @@ def descend(  # noqa: PLR0917
     Up to `most_ahead` points are computed before a number of the first is read, unless such numbers decide on a step
     or a callback or the clock is to be asked before it.
     """
-    xp, judge = objective.xp, Judge(plan, reference(objective, plan, start))
+    xp = objective.xp
+    judge = Judge(plan, reference(objective, plan, start), Best(xp, state))
     way = Way(objective, validation, plan)
     way.steps.load({name: xp.asarray(values) for name, values in state.items()}, objective)
     objective.keeps_lines = isinstance(way.steps, LineSearch)
@@ -337,34 +347,19 @@ def descend(  # noqa: PLR0917
             break
         here = made[0]
         history.append(info._replace(step_size=made[1]))
-    point, memory = mark.here.parameters, way.steps.save() if mark.memory is None else mark.memory
-    return _solution(objective, judge, (info, point, memory), status, history)
-
-
-def _solution(
-    objective: ArrayObjective,
-    judge: Judge,
-    end: tuple[StepInfo, Any, dict[str, Any]],
-    status: str,
-    history: list[StepInfo],
-) -> Solution:
-    """Return where the descent ended: at the best point by the validation loss, if there is one."""
-    info, point, memory = end
-    step, best = info.step, judge.best
-    if best.info is not None and bool(objective.xp.any(best.parameters != point)):
-        # What the method remembers belongs to the last point: from another one it begins afresh.
-        info, point, memory = best.info, best.parameters, {}
-        # What the last point reached, the best one did not.
-        status = "early_stopped" if status in {"converged", "target_loss"} else status
+    memory = way.steps.save() if mark.memory is None else mark.memory
+    point, best = mark.here.parameters, judge.best
+    remembered = {**memory, **best.save(), "point": point}
     return Solution(
         to_host(objective.to_original(point)),
         info.loss,
         info.gradient_norm,
         info.validation_loss,
-        step,
+        info.step,
         status,
         _columns(history),
-        {name: _numbers(values) for name, values in {**memory, "point": point}.items()},
+        {name: _numbers(values) for name, values in remembered.items()},
+        best=None if best.parameters is None else to_host(objective.to_original(best.parameters)),
     )
 
 

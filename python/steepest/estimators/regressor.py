@@ -63,7 +63,8 @@ class GDRegressor(RegressorMixin, LinearEstimator):  # type: ignore[misc]
     n_iter_no_change : int ≥ 1
         See `early_stopping`.
     warm_start : bool
-        Begin where the last `fit` ended; on the same data, go on as if it had never stopped.
+        Begin where the last `fit` ended; on the same data, go on as if it had never stopped. Each such `fit` is
+        a descent of its own, and has a `checkpoint` of its own.
     backend : {"auto", "rust", "numpy", "cupy"}
         What computes.
     n_jobs : int, optional
@@ -76,7 +77,8 @@ class GDRegressor(RegressorMixin, LinearEstimator):  # type: ignore[misc]
         step too: ``model.set_callbacks(sklearn.callback.ProgressBar())``.
     checkpoint : path-like or Checkpoint, optional
         A file in which `fit` writes itself down as it goes, and from which it goes on if it is there: as in `descend`.
-        One file a model: a search over parameters has one model each.
+        One file a fit: a search over parameters has one model each, and after a `fit` with `warm_start` the next one is
+        told of another, ``model.set_params(checkpoint="second.safetensors")``.
 
     Attributes
     ----------
