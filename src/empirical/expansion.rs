@@ -1,6 +1,8 @@
 //! Least squares without its rows: statistics once, then a quadratic.
 
-use super::{Empirical, twofold};
+mod twofold;
+
+use super::Empirical;
 use crate::error::Error;
 use crate::least_squares::{COARSE_CONDITION, Factor, NormalEquations, factorise};
 use crate::loss::Loss;

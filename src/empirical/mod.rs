@@ -7,7 +7,6 @@
 mod curvature;
 mod expansion;
 mod residual;
-mod twofold;
 
 use crate::design::Design;
 use crate::error::{Error, expect_length};
