@@ -140,10 +140,11 @@ impl<'a> Team<'a> {
     }
 
     /// For work on a matrix of this `order`: only every few times where it is so short that looking at the clock would
-    /// be felt.
+    /// be felt, unless it has been asked to stop.
     pub fn check_often(&self, order: usize) -> Result<(), Error> {
         self.n_short.set((self.n_short.get() + 1) % SHORT_CALLS);
-        if order >= LONG_ORDER || self.n_short.get() == 0 { self.check() } else { Ok(()) }
+        let is_due = self.stopped.get() || order >= LONG_ORDER || self.n_short.get() == 0;
+        if is_due { self.check() } else { Ok(()) }
     }
 
     /// An error if the caller wants to stop.
@@ -320,6 +321,15 @@ mod tests {
             assert_eq!(outcome, Err(Error::Interrupted));
             assert!(started.elapsed() < Duration::from_secs(1));
         }
+    }
+
+    /// What it left is no result.
+    #[test]
+    fn a_task_that_was_asked_to_stop_is_an_error_at_once() {
+        let team = Team::new(1, &|| true);
+        std::thread::sleep(POLL);
+        let task = |_: usize, done: &mut bool, stop: &dyn Fn() -> bool| *done = !stop();
+        assert_eq!(team.ordered_reduce(false, &mut [true], task, |_, _| {}), Err(Error::Interrupted));
     }
 
     #[test]
