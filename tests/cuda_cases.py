@@ -274,6 +274,10 @@ def main() -> None:
             except AssertionError as error:
                 print(f"{name}: {str(error).splitlines()[0]}", flush=True)  # noqa: T201
                 os._exit(1)
+            except RuntimeError as error:
+                # A compiler that refuses the source has caught nothing.
+                print(f"{name}: {error}", flush=True)  # noqa: T201
+                os._exit(2)
             os._exit(0)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         print(f"{name}: {'holds' if status == 0 else f'ended with {status}'}", flush=True)  # noqa: T201
