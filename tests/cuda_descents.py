@@ -68,7 +68,8 @@ FEW_WAYS = {
     "finish": [Way("grid", "nesterov", d=40, n=530, penalised=True), Way("grid", "adam", d=3, n=40, penalised=True)],
     "block": [Way("block", "gd", d=40, n=530, penalised=True), Way("block", "momentum", "poisson", d=3, n=600)],
     "moments": [Way("moments", "nesterov", d=40, n=90, penalised=True)],
-    "tried": [Way("moments", method, d=3, n=40, penalised=True, understated=5) for method in ("momentum", "nesterov")],
+    "momentum": [Way("moments", "momentum", d=3, n=40, penalised=True, understated=5)],
+    "nesterov": [Way("moments", "nesterov", d=3, n=40, penalised=True, understated=5)],
 }
 
 

@@ -140,19 +140,12 @@ PLANTS = {
     "no guard at the last rows": Plant(
         "block", ": n;\n            A part", ": begin + CHUNK_ROWS;\n            A part"
     ),
-    "a step taken that is not good": Plant("tried", "value <= now.bound + ", "value >= now.bound + "),
-    "another bound": Plant("tried", "way / (2 * size.size)", "way / size.size"),
-    "no slope in the bound": Plant("tried", "way * (gradient[j] + way", "way * (way"),
-    "no way back": Plant("tried", "point[j] = kept[j]", "point[j] = point[j]"),
-    "the gradient of elsewhere": Plant(
-        "tried", "gradient[j] = kept_gradient[j]", "gradient[j] += 0 * kept_gradient[j]"
-    ),
-    "no half": Plant("tried", "now.size *= 0.5", "now.size *= 1"),
-    "half although it carried": Plant("tried", "if (!now.carries) now", "now"),
-    "never half": Plant("tried", "joined(carried, slots, Plus()) > 0", "true"),
-    "momentum goes on": Plant("tried", "if (Method::CARRIES) before[j] = kept[j]", "(void)before"),
-    "acceleration goes on": Plant("tried", "now.t = 1;", ""),
-    "a step that is not taken counts": Plant("tried", "is_taken ? step : step - 1", "step"),
+    "a step taken that is not good": Plant("momentum", "value <= now.bound + ", "value >= now.bound + "),
+    "no way back": Plant("momentum", "point[j] = kept[j]", "point[j] = point[j]"),
+    "no half": Plant("momentum", "now.size *= 0.5", "now.size *= 1"),
+    "half although it carried": Plant("momentum", "if (!now.carries) now", "now"),
+    "momentum goes on": Plant("nesterov", "if (Method::CARRIES) before[j] = kept[j]", "(void)before"),
+    "acceleration goes on": Plant("nesterov", "now.t = 1;", ""),
     "another anchor": Plant("moments", "0.5 * slope * shift", "0.5 * slope"),
 }
 #: Those that only a sanitizer sees.

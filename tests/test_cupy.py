@@ -343,7 +343,7 @@ def test_x_may_be_stored_in_half(gpu: FakeCupy, kind: str, storage: Any) -> None
         assert fit.coef.dtype == np.float32
         assert np.abs(host(fit.coef) - host(expected.coef)).max() <= tolerance(np.float32, 3000)
     if kind == "mse":
-        fit, expected = (st.descend(Array(X), y, strategy="gram") for X in (half, half.astype(np.float32)))
+        fit, expected = (st.descend(Array(X), y, n_steps=20, strategy="gram") for X in (half, half.astype(np.float32)))
         assert np.abs(host(fit.coef) - host(expected.coef)).max() <= tolerance(np.float32, 300)
     assert gpu.launches or kind == "softmax"
 

@@ -229,15 +229,15 @@ template <class A> struct Descent {
 
     // Make the step, or try it.
     template <class Method>
-    __device__ __forceinline__ void advance(const Settings& set, Course& now, Sizes size, double* slots) const {
+    __device__ __forceinline__ void advance(const Settings& set, Course& now, Sizes step, double* slots) const {
         double *point = row(2), *before = row(3), *gradient = row(5), *target = row(6);
         double *kept = row(7), *kept_gradient = row(8);
         const bool searches = set.most_trials > 0;
-        if (searches) size.size = now.size;
+        if (searches) step.size = now.size;
         double carried = Method::CARRIES && now.t > 1, uphill = 0, share = 0, promise = 0;
         for (int j = threadIdx.x; j < n_variables; j += blockDim.x) {
             carried += Method::CARRIES && before[j] != point[j];
-            target[j] = Method::target(variable(set, j), set, size);
+            target[j] = Method::target(variable(set, j), set, step);
             uphill += (point[j] - target[j]) * (target[j] - before[j]);
         }
         if (Method::ACCELERATES) {
@@ -249,7 +249,7 @@ template <class A> struct Descent {
             const double to = Method::ACCELERATES ? target[j] + share * (target[j] - before[j]) : target[j];
             const double way = to - point[j];
             if (searches) {
-                promise += way * (gradient[j] + way / (2 * size.size));
+                promise += way * (gradient[j] + way / (2 * step.size));
                 kept[j] = point[j];
                 kept_gradient[j] = gradient[j];
             }
@@ -261,7 +261,7 @@ template <class A> struct Descent {
             now.bound = now.value + joined(promise, slots, Plus()) + set.rounding(now.value);
             now.trials++;
         }
-        now.size = size.size;
+        now.size = step.size;
         expose(slots);
     }
 };
