@@ -269,6 +269,7 @@ def descents(bench: Bench) -> Iterator[tuple[str, ...]]:
     large = bench.matrix(bench.rows(4 * 128), 128, "float32")
     for name, X, options in (
         ("by one block", few, {"loss": "log_loss", "learning_rate": 0.1, "n_steps": 10_000}),
+        ("by one block, sizes tried", few, {"loss": "log_loss", "learning_rate": "auto", "n_steps": 10_000}),
         ("by graphs", more, {"loss": "log_loss", "learning_rate": 0.1, "n_steps": 10_000}),
         ("from moments", large, {"learning_rate": 0.01, "strategy": "gram", "n_steps": 1000}),
         ("by passes", large, {"loss": "log_loss", "learning_rate": 0.1, "n_steps": 100}),

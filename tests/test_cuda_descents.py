@@ -21,12 +21,16 @@ from fake_gpu import Array, FakeCupy, HostReadError, Reads, Stream, needs_compil
 from steepest.backends import get_backend, kernels, loop, resident
 from steepest.backends.kernels import FORMULAS, RULES
 from steepest.errors import DivergenceError
-from steepest.problem import Plan
+from steepest.problem import Plan, Solution
 from steepest.step_sizes import Constant
+from steepest.updates import AcceleratedUpdate, GradientUpdate, HeavyBallUpdate
 from strategies import example
 
 pytestmark = needs_compiler
 MAKERS = ("grid", "block", "moments")
+#: Methods whose steps are tried if nobody says how long they are.
+TRIED = ("gd", "momentum", "nesterov")
+LOSSES = ("mse", "binary", "huber", "poisson", "squared_hinge")
 
 
 @pytest.fixture(autouse=True)
@@ -58,13 +62,85 @@ def test_descent_is_the_portable_one_in_any_order_of_threads(fake: FakeCupy, way
 
 def test_ways_are_of_every_method_loss_and_maker() -> None:
     assert {(way.maker, way.method) for way in WAYS} >= set(itertools.product(MAKERS, RULES))
-    assert {way.kind for way in WAYS if way.maker == "block"} == {"mse", "binary", "huber", "poisson", "squared_hinge"}
-    assert len({way.kind for way in WAYS}) == len(FORMULAS)
+    assert {way.kind for way in WAYS if way.maker == "block"} == set(LOSSES)
+    assert len(LOSSES) == len(FORMULAS)
     # Where numbers grow, a mistake would drown in what rounding may do to them.
     for way in (*WAYS, *itertools.chain(*FEW_WAYS.values())):
         expected = reference(way, plan_of(way))
         assert expected.loss < 1.1 * expected.history["loss"][0], way
     assert {way.dtype for way in WAYS if way.maker != "moments"} == {"float32", "float64"}
+    tried = [way for way in WAYS if way.understated]
+    assert {(way.maker.replace("folds", "grid"), way.method) for way in tried} == set(itertools.product(MAKERS, TRIED))
+    # Steps are too long, and carry on too much, or nothing of what follows would be seen.
+    few = [*FEW_WAYS["momentum"], *FEW_WAYS["nesterov"]]
+    found = {way: refusals(way) for way in (*tried, *few)}
+    assert all(found[way][False] for way in tried)
+    assert {way.method for way in tried if found[way][True]} == {"momentum", "nesterov"}
+    assert all(found[way][True] and found[way][False] for way in few)
+
+
+def refusals(way: Way) -> Counter[bool]:
+    """Return how many steps of the portable loop were not good enough, by whether they carried something on."""
+    found: Counter[bool] = Counter()
+    with pytest.MonkeyPatch.context() as patch:
+        for update in (GradientUpdate, HeavyBallUpdate, AcceleratedUpdate):
+
+            def rest(self: Any, xp: Any, point: Any, rest: Any = update.rest) -> bool:
+                carried: bool = rest(self, xp, point)
+                found[carried] += 1
+                return carried
+
+            patch.setattr(update, "rest", rest)
+        reference(way, plan_of(way))
+    return found
+
+
+@pytest.mark.usefixtures("_few_threads")
+@pytest.mark.parametrize("kind", LOSSES)
+@pytest.mark.parametrize("method", TRIED)
+@pytest.mark.parametrize("l1_ratio", [None, 0.0, 0.5])
+def test_tried_steps_are_those_of_the_loop(fake: FakeCupy, kind: str, method: str, l1_ratio: float | None) -> None:
+    """Every loss, penalty and method: the points, the history, what is remembered; and going on is having gone on."""
+    penalty: dict[str, Any] = {} if l1_ratio is None else {"penalised": True, "l1_ratio": l1_ratio}
+    way = Way("grid", method, kind, n=40, d=2, understated=3, **penalty)
+    compare(way, goes_on(fake, way, 9, 4), reference(way, plan_of(way, 9)))
+
+
+@pytest.mark.usefixtures("_few_threads")
+@pytest.mark.parametrize(
+    ("maker", "method"), [("grid", "momentum"), ("block", "nesterov"), ("moments", "momentum"), ("moments", "nesterov")]
+)
+def test_tried_steps_end_where_the_loop_does(
+    fake: FakeCupy, maker: str, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However seldom somebody looks, and also where no step is good enough."""
+    way = Way(maker, method, n=40, d=3, penalised=True, understated=5)
+    plan = plan_of(way, 12)
+    full, first = reference(way, plan).history, reference(way, replace(plan, n_steps=1))
+    target, tol = float(full["loss"][6] + full["loss"][7]) / 2, float(full["gradient_norm"][:9].min() * 1.01)
+    endings: list[tuple[str, int, Way, Plan, Any]] = [
+        ("max_steps", 100, way, plan, None),
+        ("max_steps", 100, way, replace(plan, n_steps=0), None),
+        ("max_steps", 100, way, replace(plan, n_steps=0), first),
+        ("target_loss", 100, way, replace(plan, target_loss=target), None),
+        ("converged", 100, way, replace(plan, tol=tol / float(full["gradient_norm"][0])), None),
+        # At once, and where what was carried on is too much.
+        ("stalled", 100, way._replace(understated=1e40), plan, None),
+        ("stalled", 1, way, plan, first),
+    ]
+    for status, halvings, tried, ending, former in endings:
+        monkeypatch.setattr(loop, "MOST_HALVINGS", halvings)
+        found = []
+        for graph_steps, growth, at_first in ((3, 2, 5), (1000, 1, 1)):
+            monkeypatch.setattr(resident, "GRAPH_STEPS", graph_steps)
+            monkeypatch.setattr(resident, "GROWTH", growth)
+            for kind in (resident.ByGrid, resident.ByBlock, resident.ByMoments):
+                monkeypatch.setattr(kind, "most_at_first", at_first)
+            found.append(on_gpu(fake, tried, ending, None if former is None else former.state))
+        assert found[0].status == status
+        assert len(set(map(bits, found))) == 1, ending
+        compare(tried, found[0], reference(tried, ending, former))
+    assert found[0].n_steps > 0
 
 
 @pytest.mark.usefixtures("_few_threads")
@@ -109,10 +185,14 @@ def test_looking_seldom_changes_nothing(
 @pytest.mark.parametrize("method", RULES)
 def test_going_on_is_having_gone_on(fake: FakeCupy, maker: str, method: str) -> None:
     """Bit for bit: the schedule and the memory are those of the step where it stopped."""
-    way = Way(maker, method, n=40, d=2, penalised=True)
-    plan = plan_of(way, 20)
-    whole, half = (on_gpu(fake, way, replace(plan, n_steps=n)) for n in (20, 9))
-    rest = on_gpu(fake, way, replace(plan, n_steps=11), half.state)
+    goes_on(fake, Way(maker, method, n=40, d=2, penalised=True), 20, 9)
+
+
+def goes_on(fake: FakeCupy, way: Way, n_steps: int, first: int) -> Solution:
+    """Assert that some steps and then the rest are all of them, and return these."""
+    plan = plan_of(way, n_steps)
+    whole, half = (on_gpu(fake, way, replace(plan, n_steps=n)) for n in (n_steps, first))
+    rest = on_gpu(fake, way, replace(plan, n_steps=n_steps - first), half.state)
     assert rest.parameters.tobytes() == whole.parameters.tobytes()
     assert rest.loss == whole.loss
     for name, values in whole.history.items():
@@ -121,6 +201,7 @@ def test_going_on_is_having_gone_on(fake: FakeCupy, maker: str, method: str) -> 
     assert {name: part.tobytes() for name, part in rest.state.items()} == {
         name: part.tobytes() for name, part in whole.state.items()
     }
+    return whole
 
 
 def descend(n: int, n_steps: int, d: int = 3, **options: Any) -> st.Fit:
@@ -135,6 +216,11 @@ def test_launches_of_a_step(gpu: FakeCupy, monkeypatch: pytest.MonkeyPatch) -> N
     options: dict[str, Any] = {"learning_rate": 0.01, "tol": 0.0}
     descend(50, 31, **options)
     assert gpu.launches == ["ONE_BLOCK"]
+    gpu.launches.clear()
+    # Before the first step that is tried, some passes tell how long it is.
+    descend(50, 31, method="nesterov")
+    assert Counter(gpu.launches)["ONE_BLOCK"] == 1
+    assert gpu.launches[-1] == "ONE_BLOCK"
     monkeypatch.setattr(resident, "BLOCK_BYTES", 0)
     for n, expected in ((50, {"ANY_PASS": 1, "FINISH": 1}), (512 * 33, {"ANY_PASS": 1, "FOLD": 1, "FINISH": 1})):
         gpu.launches.clear()
@@ -150,13 +236,13 @@ def test_launches_of_a_step(gpu: FakeCupy, monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.usefixtures("_few_threads")
 @pytest.mark.parametrize("limit", [0, resident.BLOCK_BYTES])
-@pytest.mark.parametrize("method", ["gd", "nesterov"])
+@pytest.mark.parametrize(("method", "rate"), [("gd", 0.01), ("nesterov", "auto")])
 def test_making_steps_reads_and_allocates_nothing(
-    gpu: FakeCupy, method: str, limit: int, monkeypatch: pytest.MonkeyPatch
+    gpu: FakeCupy, method: str, rate: Any, limit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A descent within a trap for reads is the same; a look is one read, whatever the number of steps."""
     monkeypatch.setattr(resident, "BLOCK_BYTES", limit)
-    options: dict[str, Any] = {"method": method, "learning_rate": 0.01, "tol": 1e-9}
+    options: dict[str, Any] = {"method": method, "learning_rate": rate, "tol": 1e-9}
     free = descend(30, 70, d=2, **options)
     makes, counts = 0, []
     for kind in (resident.ByGrid, resident.ByBlock):
@@ -228,10 +314,10 @@ def test_looks_are_soon(step_seconds: float, monkeypatch: pytest.MonkeyPatch) ->
 
     def look(count: int) -> tuple[int, int, Any]:
         ended = made >= most
-        return made - ended, ended, np.zeros((count, 2))
+        return made - ended, ended, np.zeros((count, resident.FOUND))
 
     plan = SimpleNamespace(n_steps=10**9)
-    here: Any = SimpleNamespace(plan=plan, begin=lambda _, count: np.zeros(count), look=look)
+    here: Any = SimpleNamespace(began=0.0, plan=plan, begin=lambda *_: None, look=look)
     monkeypatch.setattr(resident, "_solution", lambda *_: None)
     resident.descend(here, Maker())
     assert max(waits) <= max(0.1, step_seconds) + 3e-4
@@ -254,7 +340,8 @@ def test_what_waits_for_numbers_does_not_stay(gpu: FakeCupy) -> None:
         {"callback": lambda _: None},
         {"max_seconds": 100.0},
         {"eval_set": (sample.X, sample.y)},
-        {"learning_rate": "auto"},
+        {"learning_rate": "armijo"},
+        {"learning_rate": "barzilai_borwein"},
         {"method": "sgd"},
         {"method": "lbfgs", "learning_rate": "auto"},
     ]

@@ -133,11 +133,19 @@ PLANTS = {
     "no barrier after the moments": Plant("moments", f"{BARRIER}}}\n\n// ---- kernels", "\n}\n\n// ---- kernels"),
     "uphill": Plant("finish", "v.prox(v.point - step.size", "v.prox(v.point + step.size"),
     "a penalty on the intercept": Plant("finish", "j < d ? set.l1 : 0", "set.l1"),
-    "no end": Plant("block", ": step >= last ", ": step > last "),
-    "a step after the end": Plant("finish", "progress->step = ending ? step : step + 1", "progress->step = step + 1"),
+    "no end": Plant("block", ": step >= progress->last ", ": step > progress->last "),
+    "a step after the end": Plant(
+        "finish", "progress->step = ending ? reached", "progress->step = ending ? reached + 1"
+    ),
     "no guard at the last rows": Plant(
         "block", ": n;\n            A part", ": begin + CHUNK_ROWS;\n            A part"
     ),
+    "a step taken that is not good": Plant("momentum", "value <= now.bound + ", "value >= now.bound + "),
+    "no way back": Plant("momentum", "point[j] = kept[j]", "point[j] = point[j]"),
+    "no half": Plant("momentum", "now.size *= 0.5", "now.size *= 1"),
+    "half although it carried": Plant("momentum", "if (!now.carries) now", "now"),
+    "momentum goes on": Plant("nesterov", "if (Method::CARRIES) before[j] = kept[j]", "(void)before"),
+    "acceleration goes on": Plant("nesterov", "now.t = 1;", ""),
     "another anchor": Plant("moments", "0.5 * slope * shift", "0.5 * slope"),
 }
 #: Those that only a sanitizer sees.

@@ -1,8 +1,8 @@
 """Descents that stay on the GPU: steps are made and judged there, and the host looks some ten times a second.
 
 Step sizes, the history, and why a descent ends are in the GPU's memory; `FINISH` in ``cuda/descent.cu`` turns the sums
-of a pass into the next point. From the point that is the last no step is made, however many have been asked for: the
-result is that of looking after every step.
+of a pass into the next point, or goes back where a step is not good enough. From the point that is the last no step is
+made, however many have been asked for: the result is that of looking after every step.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from steepest.backends.kernels import BLOCK_THREADS, FINISH_PARTS, FOLD_THREADS,
 from steepest.backends.least_squares import LeastSquares
 from steepest.methods import Adam, GradientDescent
 from steepest.problem import Plan, Solution
-from steepest.step_sizes import Constant
+from steepest.step_sizes import SCHEDULES, Auto, Constant
 from steepest.validation import to_host
 
 if TYPE_CHECKING:
@@ -29,15 +29,18 @@ if TYPE_CHECKING:
     from steepest.problem import State
 
 #: Why a descent ends, in the order of the source.
-ENDS = ("", "diverged", "converged", "target_loss", "max_steps")
+ENDS = ("", "diverged", "converged", "target_loss", "max_steps", "stalled")
 #: Of a method, what it remembers of each variable, by the names of its `save`.
 MEMORY = {"gd": (), "momentum": ("previous",), "nesterov": ("previous",), "adam": ("mean", "square")}
-#: Rows of the table of variables: center, scale, point, what is remembered, the gradient, and room for a target.
-VECTORS, CENTER, SCALE, POINT, REMEMBERED, GRADIENT = 7, 0, 1, 2, 3, 5
+#: Rows of the table of variables: center, scale, point, what is remembered, the gradient, and room for a target and for
+#: point and gradient before it.
+VECTORS, CENTER, SCALE, POINT, REMEMBERED, GRADIENT = 9, 0, 1, 2, 3, 5
 #: A descent that only looks at where it is.
 LOOK = Plan(GradientDescent(), Constant(1.0), n_steps=0, tol=0.0, n_threads=1)
 #: Place of Nesterov's t among the settings.
-T = 6
+T = 15
+#: Columns of what is found at a point: its loss, the norm of the gradient, the size of the step that led there.
+FOUND = 3
 #: Steps of a graph: what is launched at once costs a launch once.
 GRAPH_STEPS = 32
 #: Steps between looks at the most, and how many times more than at the last look.
@@ -64,9 +67,11 @@ class Resident:
     def __init__(  # noqa: PLR0917
         self, xp: Any, objective: ArrayObjective, plan: Plan, start: NDArray[np.float64], state: State, dtype: Any
     ) -> None:
+        self.began = time.perf_counter()
         self.xp, self.plan, self.objective, self.dtype = xp, plan, objective, np.dtype(dtype)
         self.method: Any = plan.method
         self.rule: Any = loop.FullBatch(plan).rule
+        self.searches = not isinstance(self.rule, SCHEDULES)
         self.d, self.m = objective.n_features, objective.n_parameters
         self.n_before = int(state.get("n_made", [0])[0])
         self.state = state
@@ -85,11 +90,12 @@ class Resident:
         self.progress = xp.zeros(5, dtype=xp.int64)
         most = min(plan.n_steps + 1, MOST_STEPS)
         self.sizes = xp.zeros((most, 3), dtype=xp.float64)
-        self.records = xp.zeros((most + 1, 2), dtype=xp.float64)
+        self.records = xp.zeros((most + 1, FOUND), dtype=xp.float64)
 
     def _settings(self) -> NDArray[np.float64]:
         plan, penalty, given = self.plan, self.objective.penalty, self.method.settings
-        reference = loop.reference(self.objective, plan, to_host(self.vectors[POINT, :]))
+        start, rounding = to_host(self.vectors[POINT, :]), self.objective.rounding
+        reference = loop.reference(self.objective, plan, start)
         return np.array(
             [
                 self.total_weight,
@@ -97,12 +103,26 @@ class Resident:
                 penalty.l2,
                 plan.tol,
                 -math.inf if plan.target_loss is None else plan.target_loss,
+                *(given.get(name, 0.0) for name in ("momentum", "beta1", "beta2", "epsilon")),
+                *(rounding.precision, rounding.squares, float(rounding.steepest), rounding.sizes),
+                loop.MOST_HALVINGS if self.searches else 0,
                 -1.0 if reference is None else reference,
                 self.state.get("t", [1.0])[0],
-                *(given.get(name, 0.0) for name in ("momentum", "beta1", "beta2", "epsilon")),
+                self._first_size(start),
+                *(0.0, 0.0, 0.0, 0.0),
             ],
             dtype=np.float64,
         )
+
+    def _first_size(self, start: NDArray[np.float64]) -> float:
+        """Return the size that the first step tries; for a descent of no steps nobody looks for one."""
+        if not self.searches:
+            return 0.0
+        objective = self.objective
+        here: Any = objective.xp.asarray(start)
+        self.rule.load(self.state)
+        curvature = (lambda: objective.curvature(here)) if self.plan.n_steps else (lambda: math.nan)
+        return float(self.rule.propose(objective.xp, 0, here, curvature))
 
     @property
     def halted(self) -> Any:
@@ -123,32 +143,32 @@ class Resident:
             np.int32(self.m),
         )
 
-    def begin(self, step: int, count: int) -> NDArray[np.float64]:
-        """Let the steps from `step` be made, up to `count` of them; return their sizes."""
+    def begin(self, step: int, count: int) -> None:
+        """Let the steps from `step` be made, up to `count` of them."""
         numbers = range(self.n_before + step, self.n_before + step + count)
         sizes = np.ones((count, 3))
-        sizes[:, 0] = [self.rule.at(number) for number in numbers]
+        if not self.searches:
+            sizes[:, 0] = [self.rule.at(number) for number in numbers]
         if isinstance(self.method, Adam):
             sizes[:, 1:] = [self.method.biases(number + 1) for number in numbers]
         self.sizes[:count, :] = self.xp.asarray(sizes)
         self.progress[...] = self.xp.asarray(np.array([step, step, step + count, self.plan.n_steps, 0], np.int64))
-        return np.asarray(sizes[:, 0])
 
     def look(self, count: int) -> tuple[int, int, NDArray[np.float64]]:
-        """Wait; return the step where the descent is, how it ended, and loss and norm at each point so far."""
-        (step, ending), *_ = found = to_host(self.records[: count + 1, :])
+        """Wait; return the step where the descent is, how it ended, and what was found at each point so far."""
+        (step, ending, _), *_ = found = to_host(self.records[: count + 1, :])
         return int(step), int(ending), found[1:]
 
-    def remembered(self, n_made: int) -> State:
-        """Return what the method must remember to go on, as its `save` does."""
-        vectors = to_host(self.vectors)
-        saved = {"n_made": np.array([n_made], np.float64), "point": vectors[POINT].copy()}
+    def remembered(self, step: int, size: float, *, has_tried: bool) -> State:
+        """Return what must be remembered to go on after steps, the last of some size, as `save` of method and rule."""
+        vectors, n_made = to_host(self.vectors), np.array([self.n_before + step], np.float64)
+        saved = {"n_made": n_made, "point": vectors[POINT].copy()}
         if self.method.name == "nesterov":
             saved["t"] = to_host(self.settings)[T : T + 1].copy()
-        if n_made:
-            saved |= {name: vectors[row].copy() for row, name in enumerate(MEMORY[self.method.name], REMEMBERED)}
-            saved |= {"n_seen": np.array([n_made], np.float64)} if isinstance(self.method, Adam) else {}
-        return saved
+        of_steps = {name: vectors[row].copy() for row, name in enumerate(MEMORY[self.method.name], REMEMBERED)}
+        of_steps |= {"n_seen": n_made.copy()} if isinstance(self.method, Adam) else {}
+        of_steps |= {"step_size": np.array([size])} if self.searches else {}
+        return saved | {name: part for name, part in of_steps.items() if has_tried or name in self.state}
 
 
 class ByGrid:
@@ -247,11 +267,11 @@ class ByMoments:
 def begun(
     xp: Any, objective: Any, plan: Plan, start: NDArray[np.float64], state: State
 ) -> tuple[Resident, Maker] | None:
-    """Return a descent and what makes its steps; None if a step waits for a number, or there is no kernel for it."""
+    """Return a descent and what makes its steps; None if the host must see a number, or there is no kernel for it."""
     steps = loop.driver(plan, objective)
-    if not (isinstance(steps, loop.FullBatch) and steps.is_blind and plan.method.name in RULES):
+    if not (isinstance(steps, loop.FullBatch) and plan.method.name in RULES and plan.max_seconds is None):
         return None
-    if plan.max_seconds is not None:
+    if not (steps.is_blind or isinstance(plan.step_size, Auto)):
         return None
     if isinstance(objective, LeastSquares):
         if objective.loss.width > 1 or objective.n_features > MOST_QUADRATIC:
@@ -275,21 +295,20 @@ def evaluated(xp: Any, objective: Any, parameters: NDArray[np.float64]) -> tuple
 
 def descend(resident: Resident, maker: Maker) -> Solution:
     """Minimise from where `resident` is; look when about `loop.MOST_SECONDS_AHEAD` have gone by."""
-    plan, began = resident.plan, time.perf_counter()
+    plan, began = resident.plan, resident.began
     columns: list[NDArray[np.float64]] = []
     step = ending = 0
     ahead = maker.most_at_first
     while not ending:
         looked = time.perf_counter()
         count = min(ahead, plan.n_steps + 1 - step)
-        sizes = resident.begin(step, count)
+        resident.begin(step, count)
         maker.make(count)
         reached, ending, found = resident.look(count)
         now = time.perf_counter()
         n_points = reached - step + bool(ending)
-        seconds = np.full(n_points, now - began)
-        steps = np.arange(step, step + n_points)
-        columns.append(np.column_stack([steps, found[:n_points], sizes[:n_points], seconds]))
+        steps, seconds = np.arange(step, step + n_points), np.full(n_points, now - began)
+        columns.append(np.column_stack([steps, found[:n_points], seconds]))
         step, ahead = reached, _ahead(ahead, now - looked)
     return _solution(resident, np.concatenate(columns), ENDS[ending])
 
@@ -303,11 +322,17 @@ def _ahead(ahead: int, seconds: float) -> int:
 
 def _solution(resident: Resident, table: NDArray[np.float64], status: str) -> Solution:
     """Return where the descent ended: the last row of the table is the point that was not left."""
-    step, loss, norm = int(table[-1, 0]), float(table[-1, 1]), float(table[-1, 2])
-    names = ("loss", "gradient_norm", "step_size", "seconds")
-    history: dict[str, NDArray[Any]] = {name: table[:-1, i].copy() for i, name in enumerate(names, 1)}
-    history |= {"step": table[:-1, 0].astype(np.int64), "validation_loss": np.full(len(table) - 1, np.nan)}
-    state = resident.remembered(resident.n_before + step)
+    step, loss, norm, size = int(table[-1, 0]), *map(float, table[-1, 1 : 1 + FOUND])
+    history: dict[str, NDArray[Any]] = {
+        "step": table[:-1, 0].astype(np.int64),
+        "loss": table[:-1, 1].copy(),
+        "gradient_norm": table[:-1, 2].copy(),
+        # That of the step from a point led to the next one.
+        "step_size": table[1:, 3].copy(),
+        "seconds": table[:-1, 4].copy(),
+        "validation_loss": np.full(len(table) - 1, np.nan),
+    }
+    state = resident.remembered(step, size, has_tried=step > 0 or status == "stalled")
     objective = resident.objective
     parameters = to_host(objective.to_original(objective.xp.asarray(state["point"])))
     return Solution(parameters, loss, norm, math.nan, step, status, history, state)

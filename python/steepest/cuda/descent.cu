@@ -6,22 +6,42 @@
 // They are compiled without contractions, so that a step is w − η ∇F(w) to the last bit; where one is meant it is `fma`.
 
 // Why a descent ends; in the order of ENDS in resident.py.
-enum { GOES_ON, DIVERGED, CONVERGED, TARGET_LOSS, MAX_STEPS };
+enum { GOES_ON, DIVERGED, CONVERGED, TARGET_LOSS, MAX_STEPS, STALLED };
 
 // Where a descent is. The host writes it before it lets steps be made: those from `first` to before `end`, if no ending
 // comes before; `last` is the number of the point from which no step is made.
 struct Progress {
     int64 step, first, end, last, halted;
 };
+// By how much rounding alone may change a value, as in rounding.py.
+struct Rounding {
+    double precision, squares, steepest, sizes;
+
+    __device__ __forceinline__ double operator()(double value) const {
+        const double size = fabs(value), of_scores = sqrt(size * squares);
+        // Not `fmin`: what is no number stays none.
+        return precision * (64 * size + 4 * (of_scores > steepest ? steepest : of_scores) + 4 * sizes);
+    }
+};
+// What changes from step to step. Where steps are tried, `size` is that of the latest, which set out from where the
+// smooth part is `value`, is good where it is at most `bound`, is the `trials`-th from there, and may carry on of those
+// before it.
+struct Course {
+    double reference, t, size, value, bound, trials, carries;
+};
 struct Settings {
-    double total_weight, l1, l2, tolerance, target_loss, reference, t, momentum, beta1, beta2, epsilon;
+    double total_weight, l1, l2, tolerance, target_loss, momentum, beta1, beta2, epsilon;
+    Rounding rounding;
+    // None where sizes belong to steps by their numbers: then a step is not tried but made.
+    double most_trials;
+    Course course;
 };
 // What belongs to a step by its number alone.
 struct Sizes {
     double size, mean_bias, square_bias;
 };
 struct Record {
-    double loss, norm;
+    double loss, norm, size;
 };
 
 // One variable, and what the method remembers of it.
@@ -39,13 +59,13 @@ struct Variable {
 // ---- the methods: where a step leads, as in methods.py
 
 struct GradientDescent {
-    enum { ACCELERATES = 0 };
+    enum { ACCELERATES = 0, CARRIES = 0 };
     static __device__ __forceinline__ double target(Variable v, const Settings&, const Sizes& step) {
         return v.prox(v.point - step.size * v.gradient, step.size);
     }
 };
 struct Momentum {
-    enum { ACCELERATES = 0 };
+    enum { ACCELERATES = 0, CARRIES = 1 };
     static __device__ __forceinline__ double target(Variable v, const Settings& set, const Sizes& step) {
         const double moved = v.point - step.size * v.gradient + set.momentum * (v.point - v.first);
         v.first = v.point;
@@ -54,10 +74,10 @@ struct Momentum {
 };
 // What goes on from `target` is in `finish`: it needs a sum over all variables.
 struct Nesterov : GradientDescent {
-    enum { ACCELERATES = 1 };
+    enum { ACCELERATES = 1, CARRIES = 1 };
 };
 struct Adam {
-    enum { ACCELERATES = 0 };
+    enum { ACCELERATES = 0, CARRIES = 0 };
     static __device__ __forceinline__ double target(Variable v, const Settings& set, const Sizes& step) {
         v.first = set.beta1 * v.first + (1 - set.beta1) * v.gradient;
         v.second = set.beta2 * v.second + (1 - set.beta2) * (v.gradient * v.gradient);
@@ -104,61 +124,93 @@ template <class A> struct Descent {
     Progress* progress;
     Settings* settings;
     const Sizes* sizes;
-    // Rows of n_variables: center, scale, point, two that the method remembers, gradient, target.
+    // Rows of n_variables: center, scale, point, two that the method remembers, gradient, target, and point and gradient
+    // where the step that is tried set out.
     double* vectors;
     const double* sums;
-    // The step and the ending, then what was found at each point.
+    // The step and the ending, then what was found at each point, and the size of the step that led there.
     Record* records;
     A* parameters;
     int d, n_variables;
 
     __device__ __forceinline__ double* row(int number) const { return vectors + number * n_variables; }
 
+    __device__ __forceinline__ Variable variable(const Settings& set, int j) const {
+        return {row(2)[j], row(5)[j], row(3)[j], row(4)[j], j < d ? set.l1 : 0, row(1)[j]};
+    }
+
+    __device__ __forceinline__ double mapping(const Settings& set, int j) const {
+        const Variable here = variable(set, j);
+        const double moved = here.point - here.gradient;
+        return here.gradient + (moved - here.prox(moved, 1));
+    }
+
     template <class Method> __device__ __forceinline__ void finish(double* slots) const {
-        double *center = row(0), *scale = row(1), *point = row(2), *first = row(3), *second = row(4);
+        const double *center = row(0), *scale = row(1), *point = row(2);
         double* gradient = row(5);
         const Settings set = *settings;
-        const int64 step = progress->step, number = step - progress->first, last = progress->last;
+        Course now = set.course;
+        const int64 step = progress->step, number = step - progress->first;
         const double slope = sums[d] / set.total_weight;
-        const auto variable = [&](int j) {
-            return Variable{point[j], gradient[j], first[j], second[j], j < d ? set.l1 : 0, scale[j]};
-        };
-        const auto mapping = [&](int j) {
-            const double moved = point[j] - gradient[j];
-            return gradient[j] + (moved - variable(j).prox(moved, 1));
-        };
-        double penalty = 0, largest = 0, squares = 0;
+        double ridge = 0, rough = 0, largest = 0;
         for (int j = threadIdx.x; j < n_variables; j += blockDim.x) {
             const double coef = j < d ? point[j] / scale[j] : 0;
-            penalty += 0.5 * set.l2 * coef * coef + set.l1 * fabs(coef);
+            ridge += 0.5 * set.l2 * coef * coef;
+            rough += set.l1 * fabs(coef);
             gradient[j] = j < d ? (sums[j] / set.total_weight + set.l2 * coef - slope * center[j]) / scale[j] : slope;
-            largest = Larger()(largest, fabs(mapping(j)));
+            largest = Larger()(largest, fabs(mapping(set, j)));
         }
-        const double loss = sums[d + 1] / set.total_weight + joined(penalty, slots, Plus());
-        largest = joined(largest, slots, Larger());
-        // Scaled, because squares may leave the range of numbers.
+        const double value = sums[d + 1] / set.total_weight + joined(ridge, slots, Plus());
+        const bool is_taken = now.trials == 0 || (now.size > 0 && value <= now.bound + set.rounding(value));
+        int ending;
+        if (is_taken) {
+            const double loss = value + (set.l1 > 0 ? joined(rough, slots, Plus()) : 0);
+            const double norm = length(set, joined(largest, slots, Larger()), slots);
+            now.value = value;
+            now.trials = 0;
+            now.reference = now.reference >= 0 ? now.reference : norm;
+            ending = !(isfinite(loss) && isfinite(norm))                          ? DIVERGED
+                     : set.tolerance > 0 && norm <= set.tolerance * now.reference ? CONVERGED
+                     : loss <= set.target_loss                                    ? TARGET_LOSS
+                     : step >= progress->last                                     ? MAX_STEPS
+                                                                                  : GOES_ON;
+            if (threadIdx.x == 0) records[number + 1] = {loss, norm, now.size};
+        } else {
+            ending = now.trials < set.most_trials ? GOES_ON : STALLED;
+            restore<Method>(now);
+        }
+        const int64 reached = is_taken ? step : step - 1;
+        if (!ending) advance<Method>(set, now, sizes[number], slots);
+        if (threadIdx.x == 0) {
+            progress->step = ending ? reached : reached + 1;
+            progress->halted = ending || reached + 1 == progress->end;
+            records[0] = {(double)progress->step, (double)ending, now.size};
+            settings->course = now;
+        }
+    }
+
+    // The norm of the mapping whose largest entry is known: scaled, because squares may leave the range of numbers.
+    __device__ __forceinline__ double length(const Settings& set, double largest, double* slots) const {
         const bool sensible = largest > 0 && isfinite(largest);
+        double squares = 0;
         for (int j = threadIdx.x; sensible && j < n_variables; j += blockDim.x) {
-            const double share = mapping(j) / largest;
+            const double share = mapping(set, j) / largest;
             squares += share * share;
         }
         squares = joined(squares, slots, Plus());
-        const double norm = sensible ? largest * sqrt(squares) : largest;
-        const double reference = set.reference >= 0 ? set.reference : norm;
-        const int ending = !(isfinite(loss) && isfinite(norm))                          ? DIVERGED
-                           : set.tolerance > 0 && norm <= set.tolerance * reference     ? CONVERGED
-                           : loss <= set.target_loss                                    ? TARGET_LOSS
-                           : step >= last                                               ? MAX_STEPS
-                                                                                        : GOES_ON;
-        const double t = ending ? set.t : advance<Method>(variable, set, sizes[number], slots);
-        if (threadIdx.x == 0) {
-            records[number + 1] = {loss, norm};
-            progress->step = ending ? step : step + 1;
-            progress->halted = ending || step + 1 == progress->end;
-            records[0] = {(double)progress->step, (double)ending};
-            settings->reference = reference;
-            settings->t = t;
+        return sensible ? largest * sqrt(squares) : largest;
+    }
+
+    // Go back to where the step set out. What it carried on may be to blame: only without that is half its size next.
+    template <class Method> __device__ __forceinline__ void restore(Course& now) const {
+        double *point = row(2), *before = row(3), *gradient = row(5), *kept = row(7), *kept_gradient = row(8);
+        for (int j = threadIdx.x; j < n_variables; j += blockDim.x) {
+            point[j] = kept[j];
+            gradient[j] = kept_gradient[j];
+            if (Method::CARRIES) before[j] = kept[j];
         }
+        now.t = 1;
+        if (!now.carries) now.size *= 0.5;
     }
 
     // Give the next pass its parameters.
@@ -175,26 +227,42 @@ template <class A> struct Descent {
         __syncthreads();
     }
 
-    // Make the step, and return what the acceleration has come to.
-    template <class Method, class Find>
-    __device__ __forceinline__ double advance(Find variable, const Settings& set, const Sizes size, double* slots) const {
-        double *point = row(2), *before = row(3), *target = row(6);
-        double uphill = 0, t = set.t, share = 0;
+    // Make the step, or try it.
+    template <class Method>
+    __device__ __forceinline__ void advance(const Settings& set, Course& now, Sizes step, double* slots) const {
+        double *point = row(2), *before = row(3), *gradient = row(5), *target = row(6);
+        double *kept = row(7), *kept_gradient = row(8);
+        const bool searches = set.most_trials > 0;
+        if (searches) step.size = now.size;
+        double carried = Method::CARRIES && now.t > 1, uphill = 0, share = 0, promise = 0;
         for (int j = threadIdx.x; j < n_variables; j += blockDim.x) {
-            target[j] = Method::target(variable(j), set, size);
+            carried += Method::CARRIES && before[j] != point[j];
+            target[j] = Method::target(variable(set, j), set, step);
             uphill += (point[j] - target[j]) * (target[j] - before[j]);
         }
         if (Method::ACCELERATES) {
-            const double now = joined(uphill, slots, Plus()) > 0 ? 1 : t;
-            t = 0.5 * (1 + sqrt(1 + 4 * now * now));
-            share = (now - 1) / t;
+            const double t = joined(uphill, slots, Plus()) > 0 ? 1 : now.t;
+            now.t = 0.5 * (1 + sqrt(1 + 4 * t * t));
+            share = (t - 1) / now.t;
         }
         for (int j = threadIdx.x; j < n_variables; j += blockDim.x) {
-            point[j] = Method::ACCELERATES ? target[j] + share * (target[j] - before[j]) : target[j];
+            const double to = Method::ACCELERATES ? target[j] + share * (target[j] - before[j]) : target[j];
+            const double way = to - point[j];
+            if (searches) {
+                promise += way * (gradient[j] + way / (2 * step.size));
+                kept[j] = point[j];
+                kept_gradient[j] = gradient[j];
+            }
+            point[j] = to;
             if (Method::ACCELERATES) before[j] = target[j];
         }
+        if (searches) {
+            now.carries = Method::CARRIES && joined(carried, slots, Plus()) > 0;
+            now.bound = now.value + joined(promise, slots, Plus()) + set.rounding(now.value);
+            now.trials++;
+        }
+        now.size = step.size;
         expose(slots);
-        return t;
     }
 };
 
