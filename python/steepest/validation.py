@@ -270,6 +270,10 @@ def _numbers_among(classes: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.in
         or not (classes[1:] > classes[:-1]).all()
     ):
         return None
+    if len(classes) == LEAST_CLASSES:
+        # Two comparisons take a tenth of the time of a search.
+        is_second = labels == classes[1]
+        return is_second.astype(np.int64) if (is_second | (labels == classes[0])).all() else None
     numbers = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
     return numbers if (classes[numbers] == labels).all() else None
 
