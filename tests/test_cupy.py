@@ -17,7 +17,7 @@ import steepest as st
 from fake_gpu import Array, FakeCupy, HostReadError, Reads
 from samples import Sample
 from steepest.backends import cupy as cupy_backend
-from steepest.backends import device, get_backend, loop, resident
+from steepest.backends import device, get_backend, kernels, loop, resident
 from steepest.backends.array import ArrayBackend
 from steepest.choice import worth_a_gpu
 from steepest.problem import Plan, make_problem
@@ -128,13 +128,27 @@ def test_sparse_rows(gpu: FakeCupy, kind: str, method: str) -> None:
     assert "CSR_PRODUCT" in gpu.launches
 
 
-def test_mini_batches_of_sparse_rows_are_refused(gpu: FakeCupy) -> None:
-    X = scipy.sparse.csr_array(np.eye(4))
-    with pytest.raises(
-        st.InputError, match="method 'sgd': backend 'cupy' has no mini-batches of sparse X; pass method="
-    ):
-        st.descend(X, np.arange(4.0), method="sgd", backend="cupy")
-    assert not gpu.launches
+@pytest.mark.parametrize("index", [np.int32, np.int64])
+@pytest.mark.parametrize("kind", ["mse", "binary", "softmax"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        st.StochasticGradientDescent(batch_size=7),
+        st.StochasticGradientDescent(batch_size=5, replacement=True),
+        st.Adam(batch_size=8),
+    ],
+)
+def test_mini_batches_of_sparse_rows(gpu: FakeCupy, kind: str, method: Any, index: Any) -> None:
+    X = scipy.sparse.random_array((90, 20), density=0.2, rng=np.random.default_rng(0), format="csr")
+    X = scipy.sparse.csr_array((X.data, X.indices.astype(index), X.indptr.astype(index)), X.shape)
+    # Rows and columns without an entry, one of each the last.
+    X = scipy.sparse.csr_array(X.multiply(np.arange(90)[:, None] % 6 < 5).multiply(np.arange(20) % 5 < 4))
+    y = np.arange(90) % (KINDS[kind].n_classes or 3)
+    options: dict[str, Any] = {"loss": KINDS[kind].loss, "method": method, "n_steps": 40, "random_state": 3}
+    options |= {"alpha": 0.1, "sample_weight": np.linspace(1, 2, 90)}
+    fit, expected = (st.descend(X, y, backend=name, **options) for name in ("cupy", "numpy"))
+    assert_close(fit, expected, 90)
+    assert "CSR_PRODUCT" in gpu.launches
 
 
 @settings(max_examples=30)
@@ -282,13 +296,25 @@ class ForeignSparse:
     """A sparse matrix of CuPy."""
 
     def __init__(self, matrix: Any) -> None:
-        self.matrix, self.data = matrix, Array(matrix.data)
+        self.take(matrix)
+
+    def take(self, matrix: Any) -> None:
+        self.matrix, self.shape, self.dtype = matrix, matrix.shape, matrix.dtype
+        self.data, self.indices, self.indptr = (Array(part) for part in (matrix.data, matrix.indices, matrix.indptr))
+
+    @property
+    def has_canonical_format(self) -> bool:
+        return bool(scipy.sparse.csr_array(self.matrix).has_canonical_format)
 
     def tocsr(self) -> Any:
         return self
 
-    def get(self) -> Any:
-        return self.matrix
+    def copy(self) -> ForeignSparse:
+        return ForeignSparse(self.matrix.copy())
+
+    def sum_duplicates(self) -> None:
+        self.matrix.sum_duplicates()
+        self.take(self.matrix)
 
 
 def test_where_an_array_is(gpu: FakeCupy) -> None:
@@ -304,6 +330,72 @@ def test_where_an_array_is(gpu: FakeCupy) -> None:
     found = st.descend(ForeignSparse(sparse), Array(np.arange(4.0)), n_steps=3, learning_rate=0.1)
     assert isinstance(found.coef, Array)
     assert np.abs(host(found.coef) - host(fit.coef)).max() <= tolerance(np.float64, 8)
+    assert gpu.launches
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("order", ["sorted", "reversed", "twice"])
+def test_sparse_x_on_the_gpu_is_used_in_place(
+    gpu: FakeCupy, dtype: Any, order: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    X = scipy.sparse.random_array((300, 40), density=0.1, rng=np.random.default_rng(0), format="csr").astype(dtype)
+    if order == "reversed":
+        X = scipy.sparse.csr_array((X.data[::-1].copy(), X.indices[::-1].copy(), X.nnz - X.indptr[::-1]), X.shape)
+    elif order == "twice":
+        X = scipy.sparse.csr_array((np.repeat(X.data, 2), np.repeat(X.indices, 2), X.indptr * 2), X.shape)
+    for part in (X.data, X.indices, X.indptr):
+        part.flags.writeable = False
+    y = np.random.default_rng(1).normal(size=300).astype(dtype)
+    given = ForeignSparse(X)
+    used: list[Any] = []
+
+    def spy(xp: Any, data: Any, columns: Any, *others: Any) -> Any:
+        used.extend((data, columns))
+        return kernels.by_columns(xp, data, columns, *others)
+
+    monkeypatch.setattr("steepest.backends.cupy.by_columns", spy)
+    options: dict[str, Any] = {"n_steps": 20, "alpha": 0.1, "method": "nesterov", "strategy": "stream"}
+    fit = st.descend(given, Array(y), **options)
+    assert fit.backend == "cupy"
+    assert isinstance(fit.coef, Array)
+    expected = st.descend(X.copy(), y, backend="numpy", **options)
+    assert np.abs(host(fit.coef) - expected.coef).max() <= tolerance(dtype, 4000)
+    own = (given.data, given.indices)
+    in_place = [np.shares_memory(part.values, mine.values) for part, mine in zip(used, own, strict=True)]
+    assert in_place == [order == "sorted"] * 2
+    assert "CSR_PRODUCT" in gpu.launches
+
+
+#: What is written over the second number of a part, and what is said then.
+BROKEN: dict[str, tuple[str, int, str]] = {
+    "a column that is not there": ("indices", 4, "indices must be < 4"),
+    "a negative column": ("indices", -1, "indices must be >= 0"),
+    "pointers that fall": ("indptr", 3, "index pointer|indptr"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_broken_sparse_x_on_the_gpu(gpu: FakeCupy, case: str) -> None:
+    name, value, said = BROKEN[case]
+    X = scipy.sparse.csr_array(np.eye(4))
+    getattr(X, name)[1] = value
+    with pytest.raises(st.InputError, match=f"X: the sparse matrix is broken: .*({said})"):
+        st.descend(ForeignSparse(X), Array(np.arange(4.0)), n_steps=1)
+    assert not gpu.launches
+
+
+def test_sparse_x_on_the_gpu_is_not_converted(gpu: FakeCupy) -> None:
+    X = ForeignSparse(scipy.sparse.csr_array(np.eye(4, dtype=np.int64)))
+    with pytest.raises(st.InputError, match=r"X: expected float32 or float64 on a GPU, .* got int64; X\.astype"):
+        st.descend(X, Array(np.arange(4.0)))
+    assert not gpu.launches
+
+
+def test_no_number_in_a_sparse_x_on_the_gpu(gpu: FakeCupy) -> None:
+    X = scipy.sparse.csr_array(np.eye(4))
+    X.data[2] = np.nan
+    with pytest.raises(st.InputError, match=r"X\[2, 2\] is nan"):
+        st.descend(ForeignSparse(X), Array(np.arange(4.0)), n_steps=1, learning_rate=0.1)
     assert gpu.launches
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import warnings
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Any
 import hypothesis.strategies as hst
 import numpy as np
 import pytest
+import scipy.sparse
 from hypothesis import given, settings
 
 import cuda_cases
@@ -165,3 +167,23 @@ def test_kernels_on_a_real_gpu(case: cuda_cases.Case) -> None:
     if case.layout in {"strided", "unaligned"}:
         pytest.skip("what is copied to a GPU is contiguous and aligned there")
     cuda_cases.check_real(xp, case)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("method", ["nesterov", "sgd"])
+def test_sparse_rows_of_a_real_gpu(method: str) -> None:
+    """A matrix of CuPy's own, in place: as it comes, and with every entry in two halves."""
+    try:
+        xp = get_backend("cupy").xp  # type: ignore[attr-defined]
+    except st.BackendUnavailableError as error:
+        pytest.skip(str(error))
+    foreign = importlib.import_module("cupyx.scipy.sparse")
+    X = scipy.sparse.random_array((300, 40), density=0.1, rng=np.random.default_rng(0), format="csr")
+    y = np.random.default_rng(1).normal(size=300)
+    halves = scipy.sparse.csr_matrix((np.repeat(X.data / 2, 2), np.repeat(X.indices, 2), X.indptr * 2), X.shape)
+    options: dict[str, Any] = {"n_steps": 20, "alpha": 0.1, "method": method, "strategy": "stream"}
+    expected = st.descend(X, y, backend="numpy", **options)
+    for matrix in (scipy.sparse.csr_matrix(X), halves):
+        fit = st.descend(foreign.csr_matrix(matrix), xp.asarray(y), **options)
+        assert fit.backend == "cupy"
+        assert np.abs(fit.coef.get() - expected.coef).max() <= tolerance(np.float64, 4000)  # type: ignore[attr-defined]

@@ -95,7 +95,9 @@ def _entries(problem: Problem) -> float:
 
 def _pass_seconds(problem: Problem) -> float:
     entries, sparse = _entries(problem), isinstance(problem.design, Csr)
-    item = problem.design.dtype.itemsize + (problem.design.indices.itemsize if isinstance(problem.design, Csr) else 0)
+    item = problem.design.dtype.itemsize
+    if isinstance(problem.design, Csr):
+        item += problem.design.indices.dtype.itemsize
     reading = entries * item / READ_RATE
     rate = SPARSE_RATE if sparse else DENSE_RATE
     return max(reading, 2 * entries * problem.loss.width / (rate * THREADS))
@@ -182,6 +184,7 @@ def worth_a_gpu(problem: Problem, plan: Plan) -> bool:
     """
     design, method = problem.design, plan.method
     if isinstance(design, Csr) and getattr(method, "batch_size", None) is not None:
+        # Every batch is sorted by columns first, and waited for.
         return False
     usual = {"lbfgs": LBFGS_STEPS, "newton": 2 * NEWTON_STEPS}.get(method.name, plan.n_steps)
     passes, size = min(plan.n_steps, usual), _entries(problem) * design.dtype.itemsize

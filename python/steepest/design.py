@@ -60,6 +60,14 @@ class Csr:
         return matrix
 
 
+class GpuCsr(Csr):
+    """A sparse matrix in the memory of a GPU: arrays of CuPy, used in place; in each row every column once."""
+
+    def to_scipy(self) -> Any:
+        """Return a copy in main memory, for SciPy; an error if its structure is broken."""
+        return Csr(to_host(self.data), to_host(self.indices), to_host(self.indptr), self.shape).to_scipy()
+
+
 def aligned(part: Any) -> Any:
     """Return a part of what was sent here: an array may lie where no kernel can read it, and is then copied."""
     return np.require(part, requirements="A") if isinstance(part, np.ndarray) else part
@@ -71,7 +79,7 @@ def as_design(X: Any) -> tuple[NDArray[Any] | Csr, list[str] | None]:
     Contiguous by rows or columns, or sparse; one dimension is one feature.
     """
     if is_on_gpu(X):
-        return _as_gpu_design(X), None
+        return _as_gpu_csr(X.tocsr()) if hasattr(X, "tocsr") else _as_gpu_design(X), None
     X, names = as_matrix("X", X)
     if hasattr(X, "tocsr"):
         csr = _as_csr(X.tocsr())
@@ -94,13 +102,48 @@ def _as_gpu_design(array: Any) -> Any:
         array = array[:, None]
     if array.ndim != 2:  # noqa: PLR2004
         raise InputError(f"X: expected shape (n_samples, n_features); got {array.shape}")
-    if str(array.dtype) not in {"float32", "float64", *HALVES}:
-        raise InputError(
-            f"X: expected float32, float64, float16 or bfloat16 on a GPU, where it is not converted; "
-            f"got {array.dtype}; X.astype('float32') makes a copy"
-        )
+    _expect_type(array, "float32, float64, float16 or bfloat16")
     _check_shape(array)
     return array
+
+
+def _as_gpu_csr(matrix: Any) -> GpuCsr:
+    """Return a sparse matrix of CuPy, which is used in place; a copy if it has a column twice in a row."""
+    _expect_type(matrix, "float32 or float64")
+    _check_shape(matrix)
+    design = _gpu_parts(matrix)
+    if not _is_whole(design):
+        # It says what is wrong.
+        design.to_scipy()
+    if not matrix.has_canonical_format:
+        matrix = matrix.copy()
+        matrix.sum_duplicates()
+        design = _gpu_parts(matrix)
+    return design
+
+
+def _gpu_parts(matrix: Any) -> GpuCsr:
+    # There may be spare room behind the last entry.
+    end = max(int(matrix.indptr[-1]), 0)
+    shape = int(matrix.shape[0]), int(matrix.shape[1])
+    return GpuCsr(matrix.data[:end], matrix.indices[:end], matrix.indptr, shape)
+
+
+def _is_whole(design: GpuCsr) -> bool:
+    """Return whether all entries are within the matrix."""
+    indices, indptr, (n, d) = design.indices, design.indptr, design.shape
+    if len(indptr) != n + 1 or len(indices) != len(design.data):
+        return False
+    is_whole = (indptr[0] == 0) & (indptr[-1] == len(indices)) & (indptr[1:] >= indptr[:-1]).all()
+    return bool(is_whole & ((indices >= 0) & (indices < d)).all())
+
+
+def _expect_type(array: Any, expected: str) -> None:
+    if str(array.dtype) not in expected.replace(" or", ",").split(", "):
+        raise InputError(
+            f"X: expected {expected} on a GPU, where it is not converted; got {array.dtype}; "
+            "X.astype('float32') makes a copy"
+        )
 
 
 def computed_in(design: NDArray[Any] | Csr) -> np.dtype[Any]:
@@ -143,11 +186,12 @@ def take_rows(design: NDArray[Any] | Csr, rows: Any) -> NDArray[Any] | Csr:
 def check_finite(design: NDArray[Any] | Csr, names: list[str] | None = None) -> None:
     """Raise an error that names the first row and column of X that is not finite, if there is one."""
     if isinstance(design, Csr):
-        finite = np.isfinite(design.data)
+        data = to_host(design.data)
+        finite = np.isfinite(data)
         if not finite.all():
             entry = int(np.argmin(finite))
-            row = int(np.searchsorted(design.indptr, entry, side="right")) - 1
-            _not_finite((row, int(design.indices[entry])), design.data[entry], names)
+            row = int(np.searchsorted(to_host(design.indptr), entry, side="right")) - 1
+            _not_finite((row, int(design.indices[entry])), data[entry], names)
         return
     for start in range(0, len(design), SCAN_ROWS):
         rows = to_host(design[start : start + SCAN_ROWS])

@@ -148,7 +148,7 @@ class Problem:
         design = self.design
         if isinstance(design, Csr):
             step = len(design.data) // FINGERPRINT_ROWS + 1
-            parts = [design.data[::step], design.indices[::step]]
+            parts = [to_host(design.data[::step]), to_host(design.indices[::step])]
         else:
             parts = [to_host(design[rows])]
         parts += [array[rows] for array in (self.targets, self.sample_weight, self.offset) if array is not None]
@@ -357,5 +357,5 @@ def make_validation(problem: Problem, eval_set: Any) -> Problem:
 
 def _cast(design: NDArray[Any] | Csr, dtype: Any) -> NDArray[Any] | Csr:
     if isinstance(design, Csr):
-        return Csr(design.data.astype(dtype, copy=False), design.indices, design.indptr, design.shape)
+        return replace(design, data=design.data.astype(dtype, copy=False))
     return design.astype(dtype, copy=False)

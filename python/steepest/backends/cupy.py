@@ -13,11 +13,12 @@ import numpy as np
 from steepest.backends import resident
 from steepest.backends.array import ArrayBackend
 from steepest.backends.device import DeviceLeastSquares, DeviceObjective, transposed
-from steepest.backends.kernels import CsrMatrix
+from steepest.backends.kernels import CsrMatrix, by_columns
 from steepest.backends.streamed import HostMatrix
-from steepest.design import Csr
+from steepest.design import Csr, GpuCsr
 from steepest.errors import BackendUnavailableError, InputError, SteepestError
 from steepest.tables import is_on_gpu
+from steepest.validation import to_host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,11 +119,6 @@ class CupyBackend(ArrayBackend):
         callback: Callback | None,
     ) -> Solution:
         """Descend from `start`. Ctrl-C is answered between looks at the numbers, about ten a second at the least."""
-        if isinstance(problem.design, Csr) and getattr(plan.method, "batch_size", None) is not None:
-            raise InputError(
-                f"method {plan.method.name!r}: backend 'cupy' has no mini-batches of sparse X; "
-                "pass method='nesterov' or backend='rust'"
-            )
         with self._cures(problem):
             return super().minimise(problem, validation, plan, start, state, callback)
 
@@ -168,10 +164,7 @@ class CupyBackend(ArrayBackend):
 
     def _adopted(self, array: Any, *, in_place: bool) -> Any:
         xp = self.xp
-        if hasattr(array, "tocsr"):
-            # It is needed by rows and by columns, which are made in main memory.
-            return array.get()
-        if not isinstance(array, xp.ndarray):
+        if not hasattr(array, "tocsr") and not isinstance(array, xp.ndarray):
             # DLPack knows bfloat16, and on whose stream the array is written.
             speaks = hasattr(type(array), "__dlpack__")
             array = xp.from_dlpack(array) if speaks else xp.asarray(array)
@@ -195,7 +188,9 @@ class CupyBackend(ArrayBackend):
         """Return X on the GPU: brought there once, however often the problem is looked at."""
         if problem not in self.designs:
             design = problem.design
-            if isinstance(design, Csr):
+            if isinstance(design, GpuCsr):
+                self.designs[problem] = self._place_columns(design)
+            elif isinstance(design, Csr):
                 self.designs[problem] = self._place_sparse(design)
             elif isinstance(design, self.xp.ndarray):
                 return design
@@ -223,6 +218,14 @@ class CupyBackend(ArrayBackend):
             for matrix in (rows, transposed(rows))
         )
         return CsrMatrix(self.xp, by_rows, by_columns, canonical.indptr)
+
+    def _place_columns(self, design: GpuCsr) -> CsrMatrix:
+        """Return a matrix whose rows are there; it is needed by columns, too."""
+        xp = self.xp
+        data, indices, indptr = design.data, design.indices, design.indptr
+        rows = xp.searchsorted(indptr, xp.arange(len(data), dtype=indptr.dtype), side="right") - 1
+        columns = by_columns(xp, data, indices, rows, design.shape)
+        return CsrMatrix(xp, (data, indices, indptr), columns, to_host(indptr))
 
     def _sent(self, array: NDArray[Any]) -> Any:
         """Return an array of main memory on the GPU, through pinned memory where it is large."""

@@ -81,7 +81,7 @@ class DeviceObjective(ArrayObjective):
             yield rows, self.xp.astype(part, self.dtype, copy=False)
 
     def _rows(self, array: Any, rows: Any) -> Any:
-        if isinstance(array, HostMatrix) and not isinstance(rows, slice):
+        if isinstance(array, (HostMatrix, CsrMatrix)) and not isinstance(rows, slice):
             return array.take(rows)
         part = super()._rows(array, rows)
         # What is stored in half is computed in single precision; the fused pass does it by itself.

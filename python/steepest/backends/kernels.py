@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from steepest.losses import HIGHEST_EXPONENT
+from steepest.validation import to_host
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -227,10 +228,20 @@ class FusedPass:
         )
 
 
+def by_columns(xp: Any, data: Any, columns: Any, rows: Any, shape: tuple[int, int]) -> tuple[Any, Any, Any]:
+    """Return the entries of a sparse matrix by columns: data, rows and pointers, all of them on the GPU."""
+    n, d = shape
+    # No two keys are equal, so any sort gives this one order.
+    order = xp.argsort(xp.astype(columns, xp.int64) * n + rows)
+    pointers = xp.searchsorted(columns[order], xp.arange(d + 1, dtype=columns.dtype))
+    return data[order], xp.astype(rows[order], xp.int64), xp.astype(pointers, xp.int64)
+
+
 class CsrMatrix:
     """A sparse matrix in the memory of a GPU, by rows and by columns: products with it are the same bits every time.
 
-    `M @ dense` and `dense @ M` are products of all rows, which is what `M[0:n]` is; `dense` makes some of them so.
+    `M @ dense` and `dense @ M` are products of all rows, which is what `M[0:n]` is; `take` makes a matrix of some of
+    them, `dense` an array.
     """
 
     #: Products from the left are this class's, not those of the dense array.
@@ -248,6 +259,20 @@ class CsrMatrix:
         if rows != slice(0, self.shape[0]):
             raise IndexError("a sparse matrix on the GPU is multiplied with all its rows")
         return self
+
+    def take(self, rows: Any) -> CsrMatrix:
+        """Return rows by their numbers, which are on the GPU, as a matrix of their own."""
+        xp, d = self.xp, self.shape[1]
+        data, indices, _ = self.by_rows
+        chosen = to_host(rows)
+        firsts = self.starts[chosen].astype(np.int64)
+        lengths = self.starts[chosen + 1] - firsts
+        starts = np.concatenate([[0], np.cumsum(lengths)])
+        entries = xp.asarray(np.arange(starts[-1]) + np.repeat(firsts - starts[:-1], lengths))
+        row_of = xp.asarray(np.repeat(np.arange(len(chosen)), lengths))
+        data, columns = data[entries], xp.astype(indices[entries], xp.int64)
+        part = by_columns(xp, data, columns, row_of, (len(chosen), d))
+        return CsrMatrix(xp, (data, columns, xp.asarray(starts)), part, starts)
 
     def dense(self, rows: slice) -> Any:
         """Return some rows as a dense array."""
