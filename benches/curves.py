@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,15 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 #: Okabe and Ito's colours, told apart by colour-blind eyes too.
-COLOURS = ("#D55E00", "#0072B2", "#56B4E9", "#009E73", "#E69F00", "#CC79A7", "#000000", "#999999", "#F0E442")
-MARKERS = "osD^vPX*h"
+COLOURS = ("#D55E00", "#0072B2", "#56B4E9", "#009E73", "#E69F00", "#CC79A7", "#000000", "#999999", "#F0E442", "#7F3B08")
+MARKERS = "osD^vPX*hp"
 NOTHING_LEFT = 1e-12
 
 
 def draw(path: Path, title: str, results: dict[str, list[dict[str, Any]]]) -> None:
     """Draw gap against seconds, a line for each solver."""
     figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
-    for (name, lines), colour, marker in zip(results.items(), COLOURS, MARKERS, strict=False):
+    for (name, lines), colour, marker in zip(results.items(), cycle(COLOURS), cycle(MARKERS), strict=False):
         points = [(line["seconds"], max(line["gap"], NOTHING_LEFT)) for line in lines if "gap" in line]
         if points:
             width = 2.5 if name == "steepest" else 1.3
