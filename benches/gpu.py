@@ -21,7 +21,7 @@ import numpy as np
 import steepest as st
 from steepest.backends import get_backend
 from steepest.backends.streamed import PIECE_BYTES, HostMatrix, fused_pass
-from steepest.losses import LOSSES, Loss
+from steepest.losses import LOSSES, LogLoss, Loss
 
 #: Seconds after which nothing new is begun.
 MOST_SECONDS = 440
@@ -30,6 +30,8 @@ MOST_BYTES, MOST_SHARE = 8 << 30, 0.4
 #: Columns and storage of what is measured.
 SHAPES = [(32, "float32"), (128, "float32"), (512, "float32"), (1024, "float32"), (30, "float32"), (2000, "float32")]
 SHAPES += [(32, "float64"), (128, "float64"), (512, "float64"), (32, "float16"), (128, "float16"), (1024, "float16")]
+#: Classes of softmax.
+CLASSES = (3, 8)
 
 #: Bytes of X in main memory that goes through.
 MOST_STREAMED = 4 << 30
@@ -148,14 +150,15 @@ def fused(bench: Bench, loss: Loss, X: Any) -> Any:
 
 def passes(bench: Bench) -> Iterator[tuple[str, ...]]:
     """One pass, value and gradient, of each storage and width; of the losses at one width."""
-    cases = [("log_loss", d, storage) for d, storage in SHAPES]
-    cases += [(name, 128, "float32") for name in ("mse", "huber", "poisson", "squared_hinge")]
-    for name, d, storage in cases:
+    cases = [("log_loss", LOSSES["log_loss"](), d, storage) for d, storage in SHAPES]
+    cases += [(name, LOSSES[name](), 128, "float32") for name in ("mse", "huber", "poisson", "squared_hinge")]
+    cases += [(f"softmax, {k} classes", LogLoss(n_classes=k), 128, "float32") for k in CLASSES]
+    for name, loss, d, storage in cases:
         if bench.is_late:
             return
         X = bench.matrix(bench.rows(d * np.dtype(storage).itemsize), d, storage)
-        look = fused(bench, LOSSES[name](), X)
-        parameters = bench.xp.zeros(d + 1, dtype=bench.xp.float64)
+        look = fused(bench, loss, X)
+        parameters = bench.xp.zeros(loss.width * (d + 1), dtype=bench.xp.float64)
         spent = bench.seconds(lambda look=look, parameters=parameters: look(parameters))  # type: ignore[misc]
         rate = (X.nbytes + X.shape[0] * np.dtype(look.dtype).itemsize) / spent
         kernel = look.line.partition("(")[0]

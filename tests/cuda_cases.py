@@ -32,7 +32,7 @@ LARGEST_CHUNK = 512
 
 
 class Case(NamedTuple):
-    """A loss, how X is stored and laid out, its shape, and whether rows have weights and offsets."""
+    """A loss, how X is stored and laid out, its shape, whether rows have weights and offsets; classes of softmax."""
 
     kind: str
     storage: str
@@ -40,6 +40,7 @@ class Case(NamedTuple):
     d: int
     layout: str = "rows"
     weighted: bool = False
+    n_classes: int = 0
 
 
 #: Every loss, every storage, every number of lanes and vectors, borders of chunks, both kernels.
@@ -72,23 +73,42 @@ CASES = [
     Case("binary", "float32", 515, 32, "columns"),
     Case("mse", "float32", 515, 32, "unaligned", weighted=True),
     Case("poisson", "float64", 515, 6, "strided"),
+    Case("softmax", "float64", 515, 3, weighted=True, n_classes=3),
+    Case("softmax", "float64", 70, 33, "columns", weighted=True, n_classes=8),
+    Case("softmax", "float32", 70, 300, n_classes=4),
+    Case("softmax", "float16", 130, 9, n_classes=5),
+    Case("softmax", "bfloat16", 1, 64, "unaligned", n_classes=4),
 ]
 #: By kernel, those that bugs are planted for: more than one chunk, a tail. A sanitizer takes long for every switch of
 #: threads, and gets the last ones.
 FEW = {
     "row": [Case("poisson", "float64", 513, 30), Case("huber", "float32", 35, 16)],
     "any": [Case("poisson", "float32", 515, 301), Case("binary", "float32", 35, 3, weighted=True)],
+    "softmax": [
+        Case("softmax", "float32", 545, 40, n_classes=3),
+        Case("softmax", "float32", 35, 3, weighted=True, n_classes=3),
+    ],
 }
 
 STORED: dict[str, Any] = {"bfloat16": ml_dtypes.bfloat16}
+
+
+def formula_of(case: Case) -> str:
+    """Return the name of the formula of a case."""
+    return kernels.formula_of(sample_of(case)[0].problem().loss)
+
+
+def is_by_rows(case: Case) -> bool:
+    """Return whether a case has one score a row, and rows as they are best read."""
+    return case.layout == "rows" and not case.n_classes
 
 
 def kernels_of(cases: Sequence[Case]) -> list[str]:
     """Return the lines of the kernels that cases need."""
     made = {kernels.fold("float32"), kernels.fold("float64")}
     for case in cases:
-        formula = kernels.FORMULAS[sample_of(case)[0].problem().loss.kernel]
-        layout = kernels.layout_of(case.d, case.storage) if case.layout == "rows" else None
+        formula = formula_of(case)
+        layout = kernels.layout_of(case.d, case.storage) if is_by_rows(case) else None
         if layout is None:
             made.add(kernels.any_pass(formula, case.storage))
         else:
@@ -118,15 +138,18 @@ def sample_of(case: Case) -> tuple[Sample, NDArray[Any]]:
     dtype = np.float64 if case.storage == "float64" else np.float32
     stored = generator.normal(size=(case.n, case.d)).astype(STORED.get(case.storage, case.storage))
     reach = 0.5 / np.sqrt(case.d)
+    kind = KINDS[case.kind]._replace(n_classes=case.n_classes or KINDS[case.kind].n_classes)
+    several = (kind.width,) * (kind.width > 1)
+    y = np.arange(case.n) % case.n_classes if case.n_classes else observed(case.kind, case.n, generator)
     sample = Sample(
-        KINDS[case.kind].loss,
+        kind.loss,
         stored.astype(dtype),
-        observed(case.kind, case.n, generator).astype(dtype),
-        generator.normal(size=case.d) * reach,
-        0.25,
+        y.astype(dtype),
+        generator.normal(size=(*several, case.d)) * reach,
+        0.25 + np.arange(kind.width) / 8,
         weights=generator.integers(0, 3, case.n).astype(np.float64) if case.weighted else None,
-        n_classes=KINDS[case.kind].n_classes,
-        offset=(generator.normal(size=case.n) / 4).astype(dtype) if case.weighted else None,
+        n_classes=kind.n_classes,
+        offset=(generator.normal(size=(case.n, *several)) / 4).astype(dtype) if case.weighted else None,
     )
     if sample.weights is not None:
         sample.weights[0] = 1
@@ -149,7 +172,7 @@ def check(fake: FakeCupy, case: Case, schedules: Sequence[int] = SCHEDULES) -> s
             fused = FusedPass(fake, problem.loss, Array(stored), rows, 1)  # type: ignore[arg-type]
             fused.grid = (min(grid, fused.chunks),)
             fused.partials = Array(np.full(fused.partials.shape, np.nan, dtype))
-            scores = Array(np.full(case.n, np.nan, dtype))
+            scores = Array(np.full((case.n, sample.width), np.nan, dtype))
             sums = fused(parameters, scores)
             found.add((sums.values.tobytes(), scores.values.tobytes()))
     assert len(found) == 1, f"{case}: the result depends on the order of threads"
@@ -159,14 +182,14 @@ def check(fake: FakeCupy, case: Case, schedules: Sequence[int] = SCHEDULES) -> s
 
 def compare(case: Case, sample: Sample, sums: NDArray[Any], scores: NDArray[Any]) -> None:
     """Assert that sums and scores are those of the definition."""
-    dtype, parameters = sample.X.dtype, np.append(sample.coef, sample.intercept)
+    dtype, coef = sample.X.dtype, sample.coef.reshape(sample.width, -1)
     total, expected = sample.total_weight, define(sample)
     actual = sums / total
     slack = tolerance(dtype, min(case.n, LARGEST_CHUNK) + case.d)
     assert abs(actual[-1] - expected.value) <= slack * expected.value_magnitude, case
     assert np.all(np.abs(actual[:-1] - expected.gradient) <= slack * expected.gradient_magnitude), case
-    exact = sample.X.astype(np.float64) @ parameters[:-1] + 0.25
-    size = np.abs(sample.X).astype(np.float64) @ np.abs(parameters[:-1]) + 0.25
+    exact = sample.X.astype(np.float64) @ coef.T + sample.intercept
+    size = np.abs(sample.X).astype(np.float64) @ np.abs(coef.T) + np.abs(sample.intercept)
     assert np.all(np.abs(scores - exact) <= tolerance(dtype, case.d) * size), case
 
 
@@ -181,7 +204,7 @@ def check_real(xp: Any, case: Case) -> None:
     for blocks in (*GRIDS, 3) * 3:
         fused = FusedPass(xp, problem.loss, xp.asarray(stored), rows, 1)  # type: ignore[arg-type]
         fused.grid = (min(blocks, fused.chunks),)
-        scores = xp.empty(case.n, dtype=sample.X.dtype)
+        scores = xp.empty((case.n, sample.width), dtype=sample.X.dtype)
         sums = fused(parameters, scores).get()
         found.add((sums.tobytes(), scores.get().tobytes()))
     assert len(found) == 1, f"{case}: the result depends on the grid"
@@ -234,6 +257,7 @@ def usual_kernels() -> list[str]:
             kernels.csr_product(storage, index, out) for index in ("int32", "int64") for out in {storage, "float64"}
         }
         made |= {kernels.finish(method, storage, storage) for method in kernels.RULES}
+        made.add(kernels.any_pass(f"Softmax<{KINDS['softmax'].n_classes}>", storage))
         for formula in kernels.FORMULAS.values():
             made |= {kernels.any_pass(formula, storage), kernels.row_pass(formula, storage, kernels.Layout(1, 1, 1))}
             made |= {kernels.one_block(formula, "gd", storage)}

@@ -13,6 +13,7 @@ import pytest
 import nvrtc
 from steepest.backends.kernels import (
     FORMULAS,
+    MOST_CLASSES,
     RULES,
     STORAGES,
     Layout,
@@ -57,6 +58,11 @@ def lines() -> list[str]:
         made += [row_pass(formula, storage, layout, f"row_{number}_{index}") for index, layout in enumerate(chosen)]
         if formula == "LogLoss" or DEEP:
             made.append(any_pass(formula, storage, f"any_{number}"))
+    # The most and the fewest classes, and all of them only if deep.
+    classes = [(MOST_CLASSES, "float64"), (MOST_CLASSES, "bfloat16"), (3, "float32")]
+    if DEEP:
+        classes = list(itertools.product(range(3, MOST_CLASSES + 1), STORAGES))
+    made += [any_pass(f"Softmax<{n}>", storage, f"softmax_{n}_{storage}") for n, storage in classes]
     made += [fold(storage, f"fold_{storage}") for storage in ("float32", "float64")]
     for storage, index in itertools.product(("float32", "float64"), ("int32", "int64")):
         made += [
@@ -85,7 +91,9 @@ def name_of(line: str) -> str:
 def test_there_are_as_many_kernels_as_are_counted() -> None:
     made = [*lines(), *descents()]
     assert len(set(map(name_of, made))) == len(made)
-    assert DEEP or len(made) * len(ARCHITECTURES) == (28 + 10) * 4
+    assert DEEP or len(made) * len(ARCHITECTURES) == (31 + 10) * 4
+    softmax = {line.split(", ")[1] for line in made if "Softmax" in line}
+    assert {"Softmax<3>", f"Softmax<{MOST_CLASSES}>"} <= softmax
     for kernel in ("ROW_PASS", "ONE_BLOCK"):
         assert {line.split(", ")[1] for line in made if line.startswith(kernel)} == set(FORMULAS.values())
     assert {line.split(", ")[1] for line in made if line.startswith("FINISH")} == set(RULES.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -20,6 +21,7 @@ from fake_gpu import COMPILER, Array, FakeCupy, needs_compiler
 from samples import Sample
 from steepest.backends import kernels
 from steepest.backends.kernels import FORMULAS, STORAGES, FusedPass, Layout, layout_of
+from steepest.losses import LogLoss
 from strategies import KINDS
 from tolerance import tolerance
 
@@ -33,18 +35,19 @@ def fake(shim_folder: Path) -> FakeCupy:
     return fake
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.kind}-{case.storage}-{case.n}x{case.d}-{case.layout}")
+@pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(map(str, case)))
 def test_pass_is_the_definition_in_any_order_of_threads(fake: FakeCupy, case: Case) -> None:
     whole_vectors = layout_of(case.d, case.storage) is not None
-    expected = "ROW_PASS" if whole_vectors and case.layout == "rows" else "ANY_PASS"
+    expected = "ROW_PASS" if whole_vectors and cuda_cases.is_by_rows(case) else "ANY_PASS"
     assert check(fake, case) == expected
 
 
 def test_cases_are_of_every_loss_storage_and_kernel() -> None:
-    kinds = {kernels.FORMULAS[cuda_cases.sample_of(case)[0].problem().loss.kernel] for case in CASES}
-    assert kinds == set(FORMULAS.values())
+    softmax = {f"Softmax<{n_classes}>" for n_classes in (3, kernels.MOST_CLASSES)}
+    assert set(map(cuda_cases.formula_of, CASES)) >= {*FORMULAS.values(), *softmax}
+    assert {case.storage for case in CASES if case.n_classes} == set(STORAGES)
     assert {case.storage for case in CASES} == set(STORAGES)
-    layouts = {layout_of(case.d, case.storage) for case in CASES if case.layout == "rows"}
+    layouts = {layout_of(case.d, case.storage) for case in CASES if cuda_cases.is_by_rows(case)}
     assert {layout.lanes for layout in layouts if layout} >= {1, 2, 4, 8, 16, 32}
     assert {layout.vectors for layout in layouts if layout} == {1, 2, 4, 8}
 
@@ -69,6 +72,24 @@ def test_point_functions_are_the_portable_formulas(fake: FakeCupy, kind: str, dt
             for found, expected in ((value, values[row]), (slope, slopes[row])):
                 slack = tolerance(dtype, 4) * max(abs(expected), abs(target), abs(z[row]) if kind == "poisson" else 0)
                 assert abs(found - expected) <= slack + float(np.finfo(dtype).tiny), (target, z[row])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_softmax_is_the_portable_formula(fake: FakeCupy, dtype: Any) -> None:
+    """Where classes are equal, where one is far ahead of all, and where a class that is far behind is the row's."""
+    largest = float(np.finfo(dtype).max)
+    rows = [[0.0, -0.0, 0.0, 0.0], [1.0, 2.0, 3.0, -1.0], [-1e4, 0.0, 1e4, 1.0], [largest, -largest, 0.0, 1.0]]
+    loss = LogLoss(n_classes=4)
+    for target, row in itertools.product(range(4), rows):
+        y, z = np.array([target], dtype), np.array([row], dtype)
+        with np.errstate(all="ignore"):
+            values, slopes = loss.value_and_residual(np, y, z)
+        fused = FusedPass(fake, loss, Array(np.ones((1, 1), dtype)), (Array(y), None, None), 1)
+        found = fused(Array(np.append(z[0], np.zeros(4)))).values
+        assert np.array_equal(found[:4], found[4:8])
+        slack = tolerance(dtype, 4)
+        assert np.all(np.abs(found[:4] - slopes[0]) <= slack), (target, row)
+        assert found[8] == values[0] or abs(found[8] - values[0]) <= slack * max(1, abs(values[0])), (target, row)
 
 
 @pytest.mark.parametrize(("n_parts", "width"), [(1, 3), (255, 32), (257, 34), (70_000, 2)])
@@ -118,12 +139,22 @@ PLANTS = {
         "row", f"{BARRIER}    }}\n}}\n\n// ---- any", "\n    }\n}\n\n// ---- any"
     ),
     "no barrier before the columns": Plant("any", f"{BARRIER}            for (int c", "\n            for (int c"),
-    "no barrier after the columns": Plant("any", f"{BARRIER}        }}\n        if (l", "\n        }\n        if (l"),
+    "no barrier after the columns": Plant("any", f"{BARRIER}        }}\n        if (t", "\n        }\n        if (t"),
     "no barrier in the fold": Plant("fold", f"{BARRIER}    if (part", "\n    if (part"),
     "no guard at the tail": Plant("row", "if (own < end) rows", "rows"),
     "swapped sign": Plant("row", "slope = residual >", "slope = -residual >"),
     "row of another lane": Plant("row", "in_warp - lane + u)", "in_warp - lane + (u + 1) % ROWS)"),
     "last column forgotten": Plant("any", "column < d; column += WARP)", "column < d - 1; column += WARP)"),
+    "a row's guard": Plant("softmax", "if (own < count) {", "if (lane < AT_ONCE) {"),
+    "swapped sign of softmax": Plant(
+        "softmax",
+        "slopes[k] / total - (y == k ? A(1) : A(0))",
+        "(y == k ? A(1) : A(0)) - slopes[k] / total",
+    ),
+    "another class": Plant("softmax", "parameters[K * d + k]", "parameters[K * d]"),
+    "no barrier before the sums are begun anew": Plant(
+        "softmax", f"{BARRIER}    }}\n}}\n\n// ---- the sums", "\n    }\n}\n\n// ---- the sums"
+    ),
     "one entry too many": Plant("csr", "entry < indptr[row + 1]", "entry <= indptr[row + 1]"),
     "no barrier after the last fold": Plant("finish", f"{BARRIER}}}\n\n// ---- a point", "\n}\n\n// ---- a point"),
     "no barrier before what a block knows": Plant("finish", f"{BARRIER}    value = slots", "\n    value = slots"),
@@ -152,6 +183,7 @@ PLANTS = {
 READS_PAST_THE_END = {
     "targets": Plant("row", "targets[row], parameter", "targets[row + 1], parameter"),
     "rows": Plant("row", "if (row < end && column < d)", "if (column < d)"),
+    "rows of a batch": Plant("softmax", "warp + u * ANY_WARPS < count ?", "true ?"),
     "records": Plant("block", "records[number + 1] =", "records[number + 2] ="),
     "columns": Plant("block", "row = threadIdx.x; row < n;", "row = threadIdx.x; row <= n;"),
     "the sums of chunks": Plant("finish", "p < end; p += FOLD_ROWS", "p <= end; p += FOLD_ROWS"),

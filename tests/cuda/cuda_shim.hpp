@@ -226,6 +226,7 @@ using std::fma;
 using std::fmax;
 using std::fmin;
 using std::isfinite;
+using std::log;
 using std::log1p;
 using std::sqrt;
 

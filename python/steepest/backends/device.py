@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steepest.backends.kernels import FORMULAS, CsrMatrix
+from steepest.backends.kernels import CsrMatrix, has_formula
 from steepest.backends.least_squares import LeastSquares
 from steepest.backends.objective import ArrayObjective
 from steepest.backends.spectrum import largest_eigenvalue
@@ -36,7 +36,7 @@ class DeviceObjective(ArrayObjective):
         self.place, self.multiprocessors = place, multiprocessors
         super().__init__(problem, xp)
         self.fused: Any = None
-        if self.loss.width == 1 and self.loss.kernel in FORMULAS and not isinstance(self.design, CsrMatrix):
+        if has_formula(self.loss) and not isinstance(self.design, CsrMatrix):
             rows = self.targets, self.weights, self.offset
             self.fused = fused_pass(xp, self.loss, self.design, rows, multiprocessors)
 
@@ -46,13 +46,12 @@ class DeviceObjective(ArrayObjective):
     def _average_loss(self, original: Any) -> tuple[Any, Any, Any]:
         if self.fused is None:
             return super()._average_loss(original)
-        xp = self.xp
-        scores = xp.empty(self.n_samples, dtype=self.dtype) if self.keeps_lines else None
-        sums = self.fused(self._with_intercept(original), scores) / self.total_weight
+        xp, width = self.xp, self.loss.width
+        scores = xp.empty((self.n_samples, width), dtype=self.dtype) if self.keeps_lines else None
+        sums = self.fused(self._with_intercept(original, width), scores) / self.total_weight
         if scores is not None:
-            self.latest = original, scores[:, None]
-        d = self.n_features
-        return sums[d + 1], sums[None, :d], sums[d : d + 1]
+            self.latest = original, scores
+        return self._split_sums(sums, width)
 
     def _largest_second_moment(self, weights: Any) -> float:
         if self.fused is None:
@@ -63,13 +62,19 @@ class DeviceObjective(ArrayObjective):
         squares = fused_pass(xp, Mse(), self.design, rows, self.multiprocessors)
 
         def product(v: Any) -> Any:
-            sums = squares(self._with_intercept(self.to_original(v, 1))) / (2 * self.total_weight)
-            return self._pull_back(sums[None, :d], sums[d : d + 1])
+            sums = squares(self._with_intercept(self.to_original(v, 1), 1)) / (2 * self.total_weight)
+            return self._pull_back(*self._split_sums(sums, 1)[1:])
 
         return largest_eigenvalue(xp, d + self.fit_intercept, product)
 
-    def _with_intercept(self, original: Any) -> Any:
-        return original if self.fit_intercept else self.xp.concat([original, self.xp.zeros(1, dtype=self.xp.float64)])
+    def _with_intercept(self, original: Any, width: int) -> Any:
+        xp = self.xp
+        return original if self.fit_intercept else xp.concat([original, xp.zeros(width, dtype=xp.float64)])
+
+    def _split_sums(self, sums: Any, width: int) -> tuple[Any, Any, Any]:
+        """Return Σ losses, Σ slopes x and Σ slopes."""
+        n_coef = width * self.n_features
+        return sums[-1], self.xp.reshape(sums[:n_coef], (width, -1)), sums[n_coef:-1]
 
     def _blocks(self) -> Iterator[slice]:
         # Products with a sparse matrix are of all its rows.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from steepest.losses import Loss
 
-#: Of a loss, the name of its formula in the source.
+#: Of a loss of one score a row, the name of its formula in the source.
 FORMULAS = {
     "mse": "Mse",
     "log_loss": "LogLoss",
@@ -24,6 +24,8 @@ FORMULAS = {
     "poisson": "Poisson",
     "squared_hinge": "SquaredHinge",
 }
+#: Classes up to which softmax has a kernel: with more, what a thread adds up takes too many registers.
+MOST_CLASSES = 8
 #: Of a method, the name of its rule in the source.
 RULES = {"gd": "GradientDescent", "momentum": "Momentum", "nesterov": "Nesterov", "adam": "Adam"}
 #: Kernels of the first file of the source.
@@ -40,8 +42,8 @@ CHUNK_ROWS, FOLD_PARTS = 512, 256
 ROW_THREADS, ANY_THREADS, FOLD_THREADS, BLOCK_THREADS = 128, 256, 256, 512
 #: Rows that `FINISH` adds by itself: with more, a fold by many blocks comes before it.
 FINISH_PARTS = 32
-#: Entries of shared memory of `ANY_PASS`: the slopes of a batch of rows, and two sums a warp.
-ANY_SHARED = 32 + 2 * 8
+#: Rows of which `ANY_PASS` keeps slopes in shared memory, with their sums and that of the losses.
+BATCH_ROWS = 32
 #: Blocks a multiprocessor: more than fit at a time, so that none waits for the last.
 BLOCKS_PER_MULTIPROCESSOR = 8
 
@@ -69,6 +71,16 @@ def layout_of(n_features: int, storage: str) -> Layout | None:
     if words > ROW_WORDS:
         return None
     return Layout(lanes, own, min(lanes, ROW_WORDS // words))
+
+
+def has_formula(loss: Loss) -> bool:
+    """Return whether there is a kernel for a loss."""
+    return loss.width <= MOST_CLASSES if loss.kernel == "softmax" else loss.width == 1 and loss.kernel in FORMULAS
+
+
+def formula_of(loss: Loss) -> str:
+    """Return the name of a loss's formula in the source."""
+    return f"Softmax<{loss.width}>" if loss.kernel == "softmax" else FORMULAS[loss.kernel]
 
 
 def row_pass(formula: str, storage: str, layout: Layout, name: str = "kernel") -> str:
@@ -156,8 +168,13 @@ def add_segments(xp: Any, partials: Any, sums: Any, halted: Any = None) -> None:
     )
 
 
+def sums_of(loss: Loss, n_features: int) -> int:
+    """Return how many sums a pass makes."""
+    return loss.width * (n_features + 1) + 1
+
+
 class FusedPass:
-    """Value and gradient of a loss of one score a row in one reading of a dense X, in the memory of a GPU.
+    """Value and gradient of a loss that has a formula in one reading of a dense X, in the memory of a GPU.
 
     Everything else a row has is in the type of computation: float32, or float64 for float64 entries.
     """
@@ -177,12 +194,13 @@ class FusedPass:
         self.xp, self.X, self.rows = xp, X, rows
         self.n, self.d = X.shape
         self.dtype = xp.float64 if X.dtype == np.float64 else xp.float32
-        storage, formula = str(X.dtype), FORMULAS[loss.kernel]
+        storage, formula, width = str(X.dtype), formula_of(loss), loss.width
         self.formula = formula
         number = np.dtype(self.dtype)
         highest = HIGHEST_EXPONENT[number.name] if loss.kernel == "poisson" else loss.parameter
         self.parameter = number.type(highest)
-        layout = layout_of(self.d, storage)
+        # Several scores take the registers that whole rows would.
+        layout = layout_of(self.d, storage) if width == 1 else None
         aligned = X.flags.c_contiguous and X.data.ptr % VECTOR_BYTES == 0
         self.chunks = -(-self.n // CHUNK_ROWS)
         self.grid = (min(self.chunks, multiprocessors * BLOCKS_PER_MULTIPROCESSOR),)
@@ -193,13 +211,14 @@ class FusedPass:
         else:
             self.line, self.block = any_pass(formula, storage), (ANY_THREADS,)
             self.strides = tuple(np.int64(stride // X.dtype.itemsize) for stride in X.strides)
-            self.shared = ANY_SHARED * number.itemsize
-        self.partials = xp.empty((self.chunks, self.d + 2), dtype=self.dtype) if partials is None else partials
+            self.shared = BATCH_ROWS * (2 * width + 1) * number.itemsize
+        n_sums = sums_of(loss, self.d)
+        self.partials = xp.empty((self.chunks, n_sums), dtype=self.dtype) if partials is None else partials
 
     def __call__(self, parameters: Any, scores: Any = None) -> Any:
-        """Return Σ slopes x, Σ slopes and Σ losses, (d + 2,) float64, at coefficients and intercept, (d + 1,).
+        """Return Σ slopes x of k scores, Σ slopes, Σ losses, (k d + k + 1,) float64, at coefficients and intercepts.
 
-        Scores, without the offset, go to `scores` if it is given.
+        Scores, (n, k) without the offset, go to `scores` if it is given.
         """
         self.launch(self.xp.astype(parameters, self.dtype), scores)
         return add_up(self.xp, self.partials)

@@ -278,7 +278,7 @@ def begun(
             return None
         here = Resident(xp, objective, plan, start, state, np.float64)
         return here, ByMoments(here, objective)
-    if objective.fused is None:
+    if objective.fused is None or objective.loss.width > 1:
         return None
     here = Resident(xp, objective, plan, start, state, objective.dtype)
     is_small = objective.n_samples * objective.n_features * here.dtype.itemsize <= BLOCK_BYTES

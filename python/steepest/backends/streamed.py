@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steepest.backends.kernels import CHUNK_ROWS, FusedPass, add_up
+from steepest.backends.kernels import CHUNK_ROWS, FusedPass, add_up, sums_of
 from steepest.validation import to_host
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class StreamedPass:
         self.xp, self.X = xp, X
         n, d = X.shape
         self.dtype = xp.float64 if X.dtype == np.float64 else xp.float32
-        self.partials = xp.empty((-(-n // CHUNK_ROWS), d + 2), dtype=self.dtype)
+        self.partials = xp.empty((-(-n // CHUNK_ROWS), sums_of(loss, d)), dtype=self.dtype)
         chunks = max(1, PIECE_BYTES // (CHUNK_ROWS * d * X.dtype.itemsize))
         shape = (min(n, chunks * CHUNK_ROWS), d)
         size = shape[0] * d

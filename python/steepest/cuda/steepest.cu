@@ -16,7 +16,8 @@
 
 typedef long long int64;
 
-enum { WARP = 32, CHUNK_ROWS = 512, ROW_WARPS = 4, ANY_WARPS = 8, BATCH_ROWS = 32, FOLD_PARTS = 256, FOLD_ROWS = 8, BLOCK_WARPS = 16 };
+enum { WARP = 32, CHUNK_ROWS = 512, ROW_WARPS = 4, ANY_WARPS = 8, BATCH_ROWS = 32, AT_ONCE = BATCH_ROWS / ANY_WARPS };
+enum { FOLD_PARTS = 256, FOLD_ROWS = 8, BLOCK_WARPS = 16 };
 // Blocks that fit a multiprocessor at a time: what bounds their registers.
 enum { ROW_BLOCKS = 3, OTHER_BLOCKS = 2 };
 #define EVERY_LANE 0xffffffffu
@@ -52,39 +53,60 @@ template <class S> union Vector {
 
 // ---- the losses: value and slope at a score, as in losses.py; `parameter` is δ of huber, the highest exponent of poisson
 
-struct Mse {
+struct OneScore { enum { SCORES = 1 }; };
+struct Mse : OneScore {
     template <class A> static __device__ __forceinline__ void at(A z, A y, A, A& value, A& slope) {
         const A residual = z - y;
         value = residual * residual;
         slope = 2 * residual;
     }
 };
-struct LogLoss {
+struct LogLoss : OneScore {
     template <class A> static __device__ __forceinline__ void at(A z, A y, A, A& value, A& slope) {
         const A e = exp(z > 0 ? -z : z), miss = 1 - y;
         value = (z > 0 ? z : A(0)) - y * z + log1p(e);
         slope = (z > 0 ? miss - y * e : miss * e - y) / (1 + e);
     }
 };
-struct Huber {
+struct Huber : OneScore {
     template <class A> static __device__ __forceinline__ void at(A z, A y, A delta, A& value, A& slope) {
         const A residual = z - y;
         slope = residual > delta ? delta : residual < -delta ? -delta : residual;
         value = slope * (residual - A(0.5) * slope);
     }
 };
-struct Poisson {
+struct Poisson : OneScore {
     template <class A> static __device__ __forceinline__ void at(A z, A y, A highest, A& value, A& slope) {
         const A cut = z > highest ? highest : z, e = exp(cut);
         value = e + e * (z - cut) - y * z;
         slope = e - y;
     }
 };
-struct SquaredHinge {
+struct SquaredHinge : OneScore {
     template <class A> static __device__ __forceinline__ void at(A z, A y, A, A& value, A& slope) {
         const A margin = 1 - y * z, miss = margin < 0 ? A(0) : margin;
         value = miss * miss;
         slope = -2 * y * miss;
+    }
+};
+
+// Value and slopes at the scores of all classes; y is the number of one of them.
+template <int CLASSES> struct Softmax {
+    enum { SCORES = CLASSES };
+    template <class A>
+    static __device__ __forceinline__ void at(const A (&z)[CLASSES], A y, A& value, A (&slopes)[CLASSES]) {
+        A highest = z[0], total = 0, own = 0;
+#pragma unroll
+        for (int k = 1; k < CLASSES; k++) highest = z[k] > highest ? z[k] : highest;
+#pragma unroll
+        for (int k = 0; k < CLASSES; k++) {
+            if (y == k) own = z[k] - highest;
+            slopes[k] = exp(z[k] - highest);
+            total += slopes[k];
+        }
+        value = log(total) - own;
+#pragma unroll
+        for (int k = 0; k < CLASSES; k++) slopes[k] = slopes[k] / total - (y == k ? A(1) : A(0));
     }
 };
 
@@ -96,16 +118,28 @@ template <class A> struct Rows {
     A parameter;
     A* scores;
 
-    // Write the score of a row, which has no offset yet, and return its weighted value and slope.
-    template <class Loss> __device__ __forceinline__ void look(int64 row, A score, A& value, A& slope) const {
-        if (scores) scores[row] = score;
-        Loss::template at<A>(offset ? score + offset[row] : score, targets[row], parameter, value, slope);
+    // Write the scores of a row, which have no offset yet, and return its weighted value and slopes.
+    template <class Loss, int K>
+    __device__ __forceinline__ void look(int64 row, A (&z)[K], A& value, A (&slopes)[K]) const {
+#pragma unroll
+        for (int k = 0; k < K; k++) {
+            if (scores) scores[row * K + k] = z[k];
+            if (offset) z[k] += offset[row * K + k];
+        }
+        if constexpr (K == 1) Loss::template at<A>(z[0], targets[row], parameter, value, slopes[0]);
+        else Loss::template at<A>(z, targets[row], value, slopes);
         if (weights) {
             // Chosen, not multiplied: what weighs nothing may be beyond the range of numbers.
             const A weight = weights[row];
             value = weight > 0 ? value * weight : A(0);
-            slope = weight > 0 ? slope * weight : A(0);
+#pragma unroll
+            for (int k = 0; k < K; k++) slopes[k] = weight > 0 ? slopes[k] * weight : A(0);
         }
+    }
+    template <class Loss> __device__ __forceinline__ void look(int64 row, A score, A& value, A& slope) const {
+        A z[1] = {score}, slopes[1];
+        look<Loss>(row, z, value, slopes);
+        slope = slopes[0];
     }
 };
 
@@ -209,56 +243,73 @@ __device__ __forceinline__ void row_pass(
     }
 }
 
-// ---- any rows: any number of columns, any alignment, any strides
+// ---- any rows: any number of columns, any alignment, any strides, several scores
+
+// Of a batch of rows, warps find scores and slopes, some rows at once; then threads add up columns.
 
 template <class Loss, class S, class A>
 __device__ __forceinline__ void any_pass(
     const S* __restrict__ x, int64 row_stride, int64 column_stride, const Rows<A> rows, const A* __restrict__ parameters,
     int64 n, int d, A* __restrict__ partials
 ) {
-    SHARED_MEMORY(A, shared);
-    A *batch_slopes = shared, *totals = shared + BATCH_ROWS, *slopes_of = totals + ANY_WARPS;
+    enum { K = Loss::SCORES };
+    SHARED_MEMORY(A, batch_slopes);
+    // Of the rows at a place in all batches, slopes and losses. One thread looks at them all.
+    A* place_sums = batch_slopes + BATCH_ROWS * K;
     const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
-    const A intercept = parameters[d];
     for (int64 chunk = blockIdx.x; chunk * CHUNK_ROWS < n; chunk += gridDim.x) {
         const int64 begin = chunk * CHUNK_ROWS, end = begin + CHUNK_ROWS < n ? begin + CHUNK_ROWS : n;
-        A* partial = partials + chunk * (d + 2);
-        A total = 0, slopes = 0;
+        A* partial = partials + chunk * (K * (d + 1) + 1);
         for (int64 first = begin; first < end; first += BATCH_ROWS) {
             const int count = end - first < BATCH_ROWS ? (int)(end - first) : BATCH_ROWS;
-            for (int i = warp; i < count; i += ANY_WARPS) {
-                const S* row = x + (first + i) * row_stride;
-                A score = 0;
-                for (int column = lane; column < d; column += WARP)
-                    score += number(row[column * column_stride]) * parameters[column];
-                score = warp_sum(score, 1) + intercept;
-                if (lane == 0) {
-                    A value, slope;
-                    rows.template look<Loss>(first + i, score, value, slope);
-                    batch_slopes[i] = slope;
-                    total += value;
-                    slopes += slope;
+            A scores[K][AT_ONCE] = {}, z[K], slopes[K], value;
+#pragma unroll 1
+            for (int column = lane; column < d; column += WARP) {
+                const S* entry = x + (first + warp) * row_stride + column * column_stride;
+                A entries[AT_ONCE];
+#pragma unroll
+                for (int u = 0; u < AT_ONCE; u++)
+                    entries[u] = warp + u * ANY_WARPS < count ? number(entry[u * ANY_WARPS * row_stride]) : A(0);
+#pragma unroll
+                for (int k = 0; k < K; k++) {
+                    const A coef = parameters[k * d + column];
+#pragma unroll
+                    for (int u = 0; u < AT_ONCE; u++) scores[k][u] += entries[u] * coef;
                 }
+            }
+#pragma unroll
+            for (int k = 0; k < K; k++) z[k] = transposed_sum<WARP, AT_ONCE>(scores[k], lane) + parameters[K * d + k];
+            const int own = warp + lane * ANY_WARPS;
+            if (own < count) {
+                rows.template look<Loss>(first + own, z, value, slopes);
+                A* sums = place_sums + own * (K + 1);
+#pragma unroll
+                for (int k = 0; k < K; k++) {
+                    batch_slopes[own * K + k] = slopes[k];
+                    sums[k] = (first == begin ? A(0) : sums[k]) + slopes[k];
+                }
+                sums[K] = (first == begin ? A(0) : sums[K]) + value;
             }
             __syncthreads();
             for (int column = threadIdx.x; column < d; column += ANY_WARPS * WARP) {
-                A sum = first == begin ? A(0) : partial[column];
                 const S* entry = x + first * row_stride + column * column_stride;
-                for (int i = 0; i < count; i++) sum += batch_slopes[i] * number(entry[i * row_stride]);
-                partial[column] = sum;
+                A sums[K];
+#pragma unroll
+                for (int k = 0; k < K; k++) sums[k] = first == begin ? A(0) : partial[k * d + column];
+                for (int i = 0; i < count; i++) {
+                    const A here = number(entry[i * row_stride]);
+#pragma unroll
+                    for (int k = 0; k < K; k++) sums[k] += batch_slopes[i * K + k] * here;
+                }
+#pragma unroll
+                for (int k = 0; k < K; k++) partial[k * d + column] = sums[k];
             }
             __syncthreads();
         }
-        if (lane == 0) {
-            totals[warp] = total;
-            slopes_of[warp] = slopes;
-        }
-        __syncthreads();
-        if (threadIdx.x < 2) {
-            const A* of_warps = threadIdx.x ? totals : slopes_of;
-            A sum = of_warps[0];
-            for (int other = 1; other < ANY_WARPS; other++) sum += of_warps[other];
-            partial[d + threadIdx.x] = sum;
+        if (threadIdx.x <= K) {
+            A sum = 0;
+            for (int i = 0; i < BATCH_ROWS && begin + i < end; i++) sum += place_sums[i * (K + 1) + threadIdx.x];
+            partial[K * d + threadIdx.x] = sum;
         }
         __syncthreads();
     }
