@@ -107,26 +107,28 @@ def _as_gpu_design(array: Any) -> Any:
     return array
 
 
-def _as_gpu_csr(matrix: Any) -> GpuCsr:
-    """Return a sparse matrix of CuPy, which is used in place; a copy if it has a column twice in a row."""
+def _as_gpu_csr(matrix: Any) -> Csr:
+    """Return a sparse matrix of CuPy, which is used in place; one in main memory if a row's columns do not rise."""
     _expect_type(matrix, "float32 or float64")
     _check_shape(matrix)
     design = _gpu_parts(matrix)
     if not _is_whole(design):
         # It says what is wrong.
         design.to_scipy()
-    if not matrix.has_canonical_format:
-        matrix = matrix.copy()
-        matrix.sum_duplicates()
-        design = _gpu_parts(matrix)
-    return design
+    # CuPy adds what stands twice in an order of its own, which may be another one every time.
+    return design if matrix.has_canonical_format else _as_csr(design.to_scipy())
 
 
 def _gpu_parts(matrix: Any) -> GpuCsr:
     # There may be spare room behind the last entry.
     end = max(int(matrix.indptr[-1]), 0)
-    shape = int(matrix.shape[0]), int(matrix.shape[1])
-    return GpuCsr(matrix.data[:end], matrix.indices[:end], matrix.indptr, shape)
+    narrow = matrix.indices.dtype == matrix.indptr.dtype == np.int32
+    index = np.int32 if narrow else np.int64
+    # As kernels read them; what is so already is not copied.
+    data = matrix.data[:end].astype(matrix.data.dtype, order="C", copy=False)
+    indices = matrix.indices[:end].astype(index, order="C", copy=False)
+    indptr = matrix.indptr.astype(index, order="C", copy=False)
+    return GpuCsr(data, indices, indptr, (int(matrix.shape[0]), int(matrix.shape[1])))
 
 
 def _is_whole(design: GpuCsr) -> bool:
@@ -186,10 +188,9 @@ def take_rows(design: NDArray[Any] | Csr, rows: Any) -> NDArray[Any] | Csr:
 def check_finite(design: NDArray[Any] | Csr, names: list[str] | None = None) -> None:
     """Raise an error that names the first row and column of X that is not finite, if there is one."""
     if isinstance(design, Csr):
-        data = to_host(design.data)
-        finite = np.isfinite(data)
-        if not finite.all():
-            entry = int(np.argmin(finite))
+        if not np.isfinite(design.data).all():
+            data = to_host(design.data)
+            entry = int(np.argmin(np.isfinite(data)))
             row = int(np.searchsorted(to_host(design.indptr), entry, side="right")) - 1
             _not_finite((row, int(design.indices[entry])), data[entry], names)
         return
