@@ -79,10 +79,12 @@ def test_picture_is_the_history(options: dict[str, Any], scale: str) -> None:
 
 
 def test_picture_goes_where_it_is_asked_to() -> None:
+    # Other tests may have left theirs open.
+    before = plt.get_fignums()
     figure, axes = plt.subplots()
     try:
         assert st.descend(X, Y, n_steps=5).plot(axes) is axes
-        assert plt.get_fignums() == [figure.number]
+        assert plt.get_fignums() == [*before, figure.number]
         # A perfect fit has a loss of zero, which has no place on a logarithmic scale; no step has one point.
         perfect = st.descend([0.0, 1.0], [0.0, 0.0], n_steps=0).plot(axes)
         assert perfect.get_yscale() == "linear"
