@@ -33,7 +33,7 @@ impl Batches {
     }
 
     pub fn per_epoch(self) -> u64 {
-        self.n_blocks().div_ceil(self.blocks_per_batch()) as u64
+        self.n_blocks().div_ceil(self.blocks_per_batch()).max(1) as u64
     }
 
     fn rows(self, block: usize) -> Range<usize> {
@@ -53,12 +53,12 @@ impl Batches {
     pub fn batch(self, step: u64, order: &[usize]) -> Vec<Range<usize>> {
         let (per_batch, epoch) = (self.blocks_per_batch(), step / self.per_epoch());
         let first = (step % self.per_epoch()) as usize * per_batch;
-        let places = first..(first + per_batch).min(self.n_blocks());
         if self.replacement {
             let n = self.n_blocks() as u64;
+            let places = first..(first + per_batch).min(self.n_blocks());
             return places.map(|place| self.rows((self.draw(epoch, place as u64) % n) as usize)).collect();
         }
-        places.map(|place| self.rows(order[place])).collect()
+        order.iter().skip(first).take(per_batch).map(|&block| self.rows(block)).collect()
     }
 
     /// A number that looks random, for every pair of an epoch and a place.

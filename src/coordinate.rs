@@ -4,6 +4,11 @@
 //! nothing. Cycles soon find which coefficients are not zero, and are slow to settle their values where columns are
 //! alike; Newton's step among those, as far as their signs hold, settles them at once. Neither ever goes up.
 
+#![allow(
+    clippy::indexing_slicing,
+    reason = "`Quadratic::new` makes G d × d and `felt` d long; the layout cuts coefficients and slopes likewise"
+)]
+
 use crate::lanes::{add_scaled, vectorized};
 use crate::penalty::{ElasticNet, soft_threshold};
 use faer::linalg::solvers::Solve;

@@ -353,6 +353,18 @@ mod tests {
         assert!(solution.history.iter().all(|info| info.loss.is_finite()));
     }
 
+    /// However many steps a state says were made, one more can be counted.
+    #[test]
+    fn counts_do_not_overflow() {
+        for method in methods() {
+            let mut state = State::default();
+            state.set_number("n_made", f64::MAX);
+            let start = Start { parameters: vec![0.0; 2], state };
+            let solution = run(&[1.0, 10.0], &method, &describe("auto", &[]), Stopping::steps(3), start);
+            assert!(solution.loss.is_finite(), "{}", method.name);
+        }
+    }
+
     #[test]
     fn zero_steps_return_the_start() {
         let solution = run(&[1.0], &describe("gd", &[]), &describe("auto", &[]), Stopping::steps(0), Start::default());

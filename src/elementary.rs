@@ -3,6 +3,8 @@
 //! Sums and products only, fused where that is asked for. The errors stated hold for both and are asserted by the tests.
 //! The loops over terms run over half-open ranges: the compiler unrolls inclusive ones too late to vectorise around them.
 
+#![allow(clippy::indexing_slicing, reason = "two sums, and coefficients counted by their own length")]
+
 use crate::real::Real;
 
 /// eˣ for x ≤ `T::HIGHEST_EXPONENT`; below `T::LOWEST_EXPONENT`, the smallest normal power instead of zero.

@@ -39,14 +39,15 @@ pub fn hessian<T: Real>(
     layout: Layout,
     parameters: &[T],
 ) -> Result<Mat<f64>, Error> {
-    let (n, order, width) = (design.n_rows(), design.n_features() + 1, layout.width);
+    let (n, order, width) = (design.n_rows(), design.n_features().saturating_add(1), layout.width);
     let pairs: Vec<(usize, usize)> =
         (0..width).flat_map(|k| (0..=k).map(move |l| (k, l))).filter(|&pair| rule.is_felt(pair)).collect();
     let block_rows = design.block_rows(width).min(n);
     let bytes = bytes_of::<f64>(&[pairs.len(), order, order]);
     // A row adds the products of its entries, and of the one that is appended, two by two.
-    let row_entries = design.n_entries().div_ceil(n.max(1)) + 1;
-    let chunk_rows = chunk_rows(n, block_rows, width, bytes, n * row_entries * row_entries / (order * order));
+    let row_entries = design.n_entries().div_ceil(n.max(1)).saturating_add(1);
+    let products = n.saturating_mul(row_entries.saturating_mul(row_entries));
+    let chunk_rows = chunk_rows(n, block_rows, width, bytes, products / order.saturating_mul(order));
     let chunk = || Chunk {
         grams: vec![vec![0.0; order * order]; pairs.len()],
         scores: vec![T::ZERO; block_rows * width],
@@ -66,23 +67,24 @@ pub fn hessian<T: Real>(
                 return;
             }
             let block = start..(start + block_rows).min(rows.end);
-            let scores = &mut chunk.scores[..block.len() * width];
+            let (scores, weights) = (&mut chunk.scores, &mut chunk.weights);
+            scores.resize(block.len() * width, T::ZERO);
+            weights.resize(block.len(), T::ZERO);
             fill_rows(scores, intercept);
             design.add_scores(block.clone(), coef, scores);
             rule.prepare(block.clone(), scores);
             for (&pair, gram) in pairs.iter().zip(&mut chunk.grams) {
-                let weights = &mut chunk.weights[..block.len()];
                 rule.weights(block.clone(), scores, pair, weights);
                 design.add_gram(block.clone(), weights, gram);
             }
         }
     };
-    team.ordered_reduce(true, &mut chunks, task, |a, b| {
+    let all = team.ordered_reduce(true, &mut chunks, task, |a, b| {
         for (a, b) in a.grams.iter_mut().flatten().zip(b.grams.iter().flatten()) {
             *a += b;
         }
     })?;
-    Ok(assemble(layout, &pairs, &chunks[0].grams))
+    Ok(assemble(layout, &pairs, &all.grams))
 }
 
 fn assemble(layout: Layout, pairs: &[(usize, usize)], grams: &[Vec<f64>]) -> Mat<f64> {
@@ -91,11 +93,12 @@ fn assemble(layout: Layout, pairs: &[(usize, usize)], grams: &[Vec<f64>]) -> Mat
     let last = if layout.fit_intercept { d } else { d - 1 };
     let place = |k: usize, j: usize| if j < d { k * d + j } else { layout.width * d + k };
     for (&(k, l), gram) in pairs.iter().zip(grams) {
-        for i in 0..=last {
-            for j in 0..=last {
-                let value = gram[i.max(j) * (d + 1) + i.min(j)];
-                matrix[(place(k, i), place(l, j))] = value;
-                matrix[(place(l, j), place(k, i))] = value;
+        for (i, line) in gram.chunks_exact(d + 1).enumerate().take(last + 1) {
+            for (j, &value) in line.iter().enumerate().take(i + 1) {
+                for (one, other) in [(place(k, i), place(l, j)), (place(k, j), place(l, i))] {
+                    matrix[(one, other)] = value;
+                    matrix[(other, one)] = value;
+                }
             }
         }
     }

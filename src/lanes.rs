@@ -3,6 +3,8 @@
 //! `pulp` picks the instruction set at run time. Sums name its registers, because a compiler must not reorder them by
 //! itself; the other kernels are plain loops, which it turns into vector code.
 
+#![allow(clippy::indexing_slicing, reason = "arrays of constant length; `best` is a place in the list")]
+
 use crate::error::Error;
 use crate::real::Real;
 use pulp::{Arch, Simd};

@@ -3,6 +3,11 @@
 //! The normal equations square the condition number. While that leaves digits to correct the rest with, a Cholesky factor
 //! and corrections do; beyond, a QR factorisation of the rows, block by block, does without the squaring.
 
+#![allow(
+    clippy::indexing_slicing,
+    reason = "order = d + k columns: `Rows::order` makes the statistics so, and the factors"
+)]
+
 use crate::error::Error;
 use crate::memory::{ask, bytes_of};
 use crate::objective::Layout;
@@ -197,13 +202,14 @@ pub fn factorise<T: Real>(
             *factor = apart(order, move || triangular(&stacked), stop);
         }
     };
-    team.ordered_reduce(rows.in_parallel(), &mut factors, task, |above, below| {
+    let all = team.ordered_reduce(rows.in_parallel(), &mut factors, task, |above, below| {
         if let (Ok(first), Ok(second)) = (&above, below) {
             let stacked = concat![[first], [second]];
             *above = team.apart(order, move || triangular(&stacked));
         }
     })?;
-    let (factor, scales, l2) = (factors.swap_remove(0)?, equations.scales.clone(), equations.l2);
+    let factor = std::mem::replace(all, Ok(Mat::new()))?;
+    let (scales, l2) = (equations.scales.clone(), equations.l2);
     team.apart(order, move || solved(factor, scales, l2))
 }
 

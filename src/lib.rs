@@ -35,7 +35,7 @@
 //! | `python` | the binding (the only module that names pyo3 and numpy), behind the feature `python` |
 
 #![deny(unsafe_code)]
-#![cfg_attr(not(test), deny(clippy::expect_used, clippy::panic, clippy::unwrap_used))]
+#![cfg_attr(not(test), deny(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used))]
 
 pub mod real;
 

@@ -60,7 +60,7 @@ impl Patience {
     }
 
     fn allows(&mut self, norm: f64) -> bool {
-        self.n_since = if norm < self.flattest { 0 } else { self.n_since + 1 };
+        self.n_since = if norm < self.flattest { 0 } else { self.n_since.saturating_add(1) };
         self.flattest = self.flattest.min(norm);
         self.n_since <= self.most
     }
@@ -145,4 +145,17 @@ fn on_the_line(
     }
     // Better than nothing: the longest point known to descend.
     Ok((low > 0.0).then_some(low))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patience_ends_and_stays_ended() {
+        let mut patience = Patience::new(1);
+        let allowed = [3.0, 4.0, 4.0, 2.0].map(|norm| patience.allows(norm));
+        assert_eq!(allowed, [true, true, false, true]);
+        assert!(!Patience { n_since: u64::MAX, ..patience }.allows(3.0));
+    }
 }

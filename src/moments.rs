@@ -6,6 +6,7 @@ use crate::memory::ask;
 use crate::pass::{Pass, ScoreRule, chunk_rows};
 use crate::real::Real;
 use crate::reduce::Team;
+use crate::sample::of_rows;
 use std::ops::Range;
 
 /// Σ sᵢ xᵢ / Σ sᵢ for each column.
@@ -17,7 +18,7 @@ pub fn column_means<T: Real>(
     let coef = vec![T::ZERO; design.n_features()];
     let mut pass = Pass::new(design, 1)?;
     let sums = pass.run(team, &OwnWeight(weights), &coef, &[])?;
-    let total = sums.intercept_gradient[0];
+    let total: f64 = sums.intercept_gradient.iter().sum();
     Ok(sums.coef_gradient.iter().map(|sum| sum / total).collect())
 }
 
@@ -28,7 +29,7 @@ impl<T: Real> ScoreRule<T> for OwnWeight<'_, T> {
     fn value_and_residual(&self, rows: Range<usize>, scores: &mut [T], _values: &mut [T]) -> f64 {
         match self.0 {
             None => scores.fill(T::ONE),
-            Some(weights) => scores.copy_from_slice(&weights[rows]),
+            Some(weights) => scores.copy_from_slice(of_rows(weights, &rows, 1)),
         }
         0.0
     }
@@ -64,7 +65,10 @@ pub fn column_squares<T: Real>(
                 return;
             }
             let block = start..(start + rows_at_once).min(rows.end);
-            let weights = weights.map_or_else(|| &ones[..block.len()], |weights| &weights[block.clone()]);
+            let weights = match weights {
+                None => of_rows(&ones, &(0..block.len()), 1),
+                Some(weights) => of_rows(weights, &block, 1),
+            };
             design.add_squares(block, weights, &center, &mut chunk.part);
             for (sum, part) in chunk.sums.iter_mut().zip(&mut chunk.part) {
                 *sum += part.to_f64();
@@ -72,10 +76,10 @@ pub fn column_squares<T: Real>(
             }
         }
     };
-    team.ordered_reduce(true, &mut chunks, task, |a, b| {
+    let all = team.ordered_reduce(true, &mut chunks, task, |a, b| {
         a.sums.iter_mut().zip(&b.sums).for_each(|(a, b)| *a += b);
     })?;
-    Ok(chunks.swap_remove(0).sums)
+    Ok(std::mem::take(&mut all.sums))
 }
 
 #[cfg(test)]

@@ -122,11 +122,11 @@ impl Layout {
     }
 
     pub fn n_parameters(self) -> usize {
-        self.n_coef() + if self.fit_intercept { self.width } else { 0 }
+        self.n_coef().saturating_add(if self.fit_intercept { self.width } else { 0 })
     }
 
     pub fn n_coef(self) -> usize {
-        self.width * self.n_features
+        self.width.saturating_mul(self.n_features)
     }
 
     pub fn split<T>(self, parameters: &[T]) -> (&[T], &[T]) {

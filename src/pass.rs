@@ -4,6 +4,11 @@
 //! of blocks is one task: sums run in the data's own type over a few hundred rows, in `f64` beyond, and the chunks'
 //! sums are merged in order. Both borders depend on the shape alone.
 
+#![allow(
+    clippy::indexing_slicing,
+    reason = "`Pass::new` makes the room: one chunk at the least, and in each for the rows of a block"
+)]
+
 use crate::design::Design;
 use crate::error::Error;
 use crate::lanes::{add_scaled, dot, sum, vectorized};
@@ -93,11 +98,12 @@ impl<'a, T: Real> Pass<'a, T> {
     pub fn new(design: &'a dyn Design<T>, width: usize) -> Result<Self, Error> {
         let (n, d) = (design.n_rows(), design.n_features());
         let block_rows = design.block_rows(width);
-        let bytes = width * d * (size_of::<f64>() + size_of::<T>());
+        let bytes = bytes_of::<f64>(&[width, d]).saturating_add(bytes_of::<T>(&[width, d]));
         let chunk_rows = chunk_rows(n, block_rows, width, bytes, design.n_entries() / d.max(1));
         let room = block_rows.min(n);
         let n_chunks = n.div_ceil(chunk_rows).max(1);
-        ask("sums over the rows", n_chunks.saturating_mul(bytes.saturating_add(bytes_of::<T>(&[room, width + 1]))))?;
+        let block_bytes = bytes_of::<T>(&[room, width.saturating_add(1)]);
+        ask("sums over the rows", n_chunks.saturating_mul(bytes.saturating_add(block_bytes)))?;
         let chunk = || Chunk {
             sums: Sums::new(width, d),
             slope: 0.0,
@@ -156,10 +162,8 @@ impl<'a, T: Real> Pass<'a, T> {
             let rows = i * chunk_rows..((i + 1) * chunk_rows).min(n_rows);
             chunk.run(&point, std::slice::from_ref(&rows), stop);
         };
-        team.ordered_reduce(self.in_parallel, &mut self.chunks, task, |a, b| {
-            a.sums.add(&b.sums);
-        })?;
-        Ok(&self.chunks[0].sums)
+        let all = team.ordered_reduce(self.in_parallel, &mut self.chunks, task, |a, b| a.sums.add(&b.sums))?;
+        Ok(&all.sums)
     }
 
     /// For the scores of all rows: several times the size of X where there are many classes.
@@ -168,7 +172,7 @@ impl<'a, T: Real> Pass<'a, T> {
         for (i, chunk) in self.chunks.iter_mut().enumerate() {
             let rows = (n_rows - i * self.chunk_rows).min(self.chunk_rows);
             chunk.latest.clear();
-            reserve("scores of all rows", &mut chunk.latest, rows * chunk.sums.intercept_gradient.len())?;
+            reserve("scores of all rows", &mut chunk.latest, rows.saturating_mul(chunk.sums.intercept_gradient.len()))?;
         }
         // What is left must do for the rest of the step.
         ask_for_vectors(self.chunks[0].coef_gradient.len())
@@ -193,10 +197,9 @@ impl<'a, T: Real> Pass<'a, T> {
         let task = |i: usize, chunk: &mut Chunk<T>, stop: &dyn Fn() -> bool| {
             chunk.run(&point, &ranges[i * per_task..((i + 1) * per_task).min(ranges.len())], stop);
         };
-        team.ordered_reduce(n_tasks > 1, &mut self.chunks[..n_tasks], task, |a, b| {
-            a.sums.add(&b.sums);
-        })?;
-        Ok(&self.chunks[0].sums)
+        let chunks = &mut self.chunks[..n_tasks];
+        let all = team.ordered_reduce(n_tasks > 1, chunks, task, |a, b| a.sums.add(&b.sums))?;
+        Ok(&all.sums)
     }
 
     /// The latest scores become those that a line starts from.
@@ -218,11 +221,11 @@ impl<'a, T: Real> Pass<'a, T> {
         let task = |i: usize, chunk: &mut Chunk<T>, _: &dyn Fn() -> bool| {
             chunk.along(rule, i * chunk_rows..((i + 1) * chunk_rows).min(n_rows), block_rows, T::from_f64(t));
         };
-        team.ordered_reduce(in_parallel, &mut self.chunks, task, |a, b| {
+        let all = team.ordered_reduce(in_parallel, &mut self.chunks, task, |a, b| {
             a.sums.value += b.sums.value;
             a.slope += b.slope;
         })?;
-        Ok((self.chunks[0].sums.value, self.chunks[0].slope))
+        Ok((all.sums.value, all.slope))
     }
 }
 
@@ -234,7 +237,7 @@ pub fn worth_waking(n_entries: usize) -> bool {
 /// Rows of a task whose partial sums take `bytes`, in whole blocks; all rows together add `additions` terms to a sum.
 pub fn chunk_rows(n_rows: usize, block_rows: usize, width: usize, bytes: usize, additions: usize) -> usize {
     // Where one gradient is large, a few chunks all the same, as long as they stay smaller than X.
-    let few_chunks = FEW_CHUNKS.min(n_rows / (4 * width));
+    let few_chunks = FEW_CHUNKS.min(n_rows / width.saturating_mul(4));
     let affordable = (PARTIAL_SUM_BYTES / bytes.max(1)).min(additions / ADDITIONS_PER_SUM);
     let most_chunks = affordable.clamp(few_chunks.max(1), MOST_CHUNKS);
     n_rows.div_ceil(block_rows).div_ceil(most_chunks).max(1) * block_rows
@@ -340,13 +343,12 @@ impl<T: Real> Chunk<T> {
 /// The sum of all entries: what reading the data once costs, the floor that benchmarks hold a pass to.
 pub fn read<T: Real>(data: &[T], team: &Team<'_>) -> Result<f64, Error> {
     let chunk_length = data.len().div_ceil(MOST_CHUNKS).max(1);
-    let mut sums = vec![0.0; data.len().div_ceil(chunk_length)];
+    let mut sums = vec![0.0; data.len().div_ceil(chunk_length).max(1)];
     let task = |i: usize, total: &mut f64, _: &dyn Fn() -> bool| {
         let chunk = &data[i * chunk_length..((i + 1) * chunk_length).min(data.len())];
         *total = sum(chunk).to_f64();
     };
-    team.ordered_reduce(true, &mut sums, task, |a, b| *a += b)?;
-    Ok(sums.first().copied().unwrap_or(0.0))
+    team.ordered_reduce(true, &mut sums, task, |a, b| *a += b).copied()
 }
 
 /// Every row of `scores` starts at the intercept.

@@ -3,6 +3,11 @@
 //! F(a + δ) = F(a) + ⟨∇F(a), δ⟩ + ½ δᵀ H δ holds exactly. About a point near the minimum nothing cancels: what is added
 //! to the minimum is a sum of squares.
 
+#![allow(
+    clippy::indexing_slicing,
+    reason = "vectors are of the layout's length: `new` makes its own so, and what evaluates first checks the parameters"
+)]
+
 use crate::coordinate::Coordinates;
 use crate::error::Error;
 use crate::lanes::{add_scaled, dot};

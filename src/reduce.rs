@@ -49,23 +49,24 @@ impl<'a> Team<'a> {
         self.n_threads
     }
 
-    /// Runs `task(i, &mut results[i], stop)` for every i, then merges all results into the first. A long task asks
-    /// `stop()` now and then and returns early if it is true.
+    /// Runs `task(i, &mut results[i], stop)` for every i, then merges all results into the first, which is returned. A
+    /// long task asks `stop()` now and then and returns early if it is true.
     ///
     /// With `in_parallel` false, or one thread, everything runs on the calling thread.
-    pub fn ordered_reduce<P: Send>(
+    pub fn ordered_reduce<'p, P: Send>(
         &self,
         in_parallel: bool,
-        results: &mut [P],
+        results: &'p mut [P],
         task: impl Fn(usize, &mut P, &dyn Fn() -> bool) + Sync,
         merge: impl Fn(&mut P, &P),
-    ) -> Result<(), Error> {
+    ) -> Result<&'p mut P, Error> {
         let pool = if in_parallel && self.n_threads > 1 && results.len() > 1 { self.pool() } else { None };
         match pool {
             Some(pool) => self.on_pool(&pool, results, task)?,
             None => self.on_this_thread(results, task)?,
         }
-        merge_pairwise(results, merge, || self.check())
+        merge_pairwise(results, merge, || self.check())?;
+        results.first_mut().ok_or_else(|| Error::Internal { report: "no tasks to reduce".to_owned() })
     }
 
     /// None where threads cannot be started: the caller then does the work itself.
@@ -198,10 +199,11 @@ fn merge_pairwise<P>(
 ) -> Result<(), Error> {
     let mut stride = 1;
     while stride < results.len() {
-        for left in (0..results.len() - stride).step_by(2 * stride) {
-            let (head, tail) = results.split_at_mut(left + stride);
-            merge(&mut head[left], &tail[0]);
-            check()?;
+        for pair in results.chunks_mut(2 * stride) {
+            if let Some(([left, ..], [right, ..])) = pair.split_at_mut_checked(stride) {
+                merge(left, right);
+                check()?;
+            }
         }
         stride *= 2;
     }
@@ -303,7 +305,7 @@ mod tests {
     fn a_panic_in_a_task_is_an_error_and_the_pool_goes_on() {
         let team = Team::new(2, &|| false);
         let task = |i: usize, _: &mut u8, _: &dyn Fn() -> bool| assert!(i != 7, "in a task");
-        let outcome = team.ordered_reduce(true, &mut [0u8; 100], task, |_, _| {});
+        let outcome = team.ordered_reduce(true, &mut [0u8; 100], task, |_, _| {}).copied();
         assert!(matches!(outcome, Err(Error::Internal { .. })));
         assert_eq!(total(2, true).to_bits(), total(1, false).to_bits());
     }
@@ -312,12 +314,9 @@ mod tests {
     fn an_interrupt_ends_the_work() {
         for n_threads in [1, 2] {
             let started = Instant::now();
-            let outcome = Team::new(n_threads, &|| true).ordered_reduce(
-                true,
-                &mut [0u8; 100],
-                |_, _, _| std::thread::sleep(Duration::from_millis(20)),
-                |_, _| {},
-            );
+            let task = |_: usize, _: &mut u8, _: &dyn Fn() -> bool| std::thread::sleep(Duration::from_millis(20));
+            let outcome =
+                Team::new(n_threads, &|| true).ordered_reduce(true, &mut [0u8; 100], task, |_, _| {}).copied();
             assert_eq!(outcome, Err(Error::Interrupted));
             assert!(started.elapsed() < Duration::from_secs(1));
         }
@@ -338,7 +337,7 @@ mod tests {
             let team = Team::new(n_threads, &|| true);
             let pass = || {
                 let task = |_: usize, _: &mut u8, _: &dyn Fn() -> bool| std::thread::sleep(Duration::from_millis(1));
-                team.ordered_reduce(true, &mut [0u8; 4], task, |_, _| {})
+                team.ordered_reduce(true, &mut [0u8; 4], task, |_, _| {}).copied()
             };
             let started = Instant::now();
             while pass().is_ok() {

@@ -75,13 +75,12 @@ impl Scaling {
 
     /// The same for both sides of a matrix.
     pub fn pull_back_matrix(&self, layout: Layout, matrix: &Mat<f64>) -> Mat<f64> {
-        let order = matrix.nrows();
-        let mut rows: Vec<Vec<f64>> = (0..order).map(|i| (0..order).map(|j| matrix[(i, j)]).collect()).collect();
+        let mut pulled = matrix.clone();
         for _ in 0..2 {
-            rows.iter_mut().for_each(|row| self.pull_back(layout, row));
-            rows = (0..order).map(|i| rows.iter().map(|row| row[i]).collect()).collect();
+            pulled = pulled.transpose().to_owned();
+            (0..pulled.ncols()).for_each(|j| self.pull_back(layout, pulled.col_as_slice_mut(j)));
         }
-        Mat::from_fn(order, order, |i, j| rows[i][j])
+        pulled
     }
 }
 

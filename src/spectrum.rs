@@ -23,18 +23,18 @@ pub fn largest_eigenvalue(
     dimension: usize,
     mut product: impl FnMut(&[f64], &mut [f64]) -> Result<(), Error>,
 ) -> Result<f64, Error> {
-    let mut basis = vec![normalized(start(dimension, 1)).0];
+    let mut last = normalized(start(dimension, 1)).0;
     let mut begun = 1;
-    let (mut diagonal, mut off_diagonal) = (Vec::new(), Vec::new());
+    let (mut basis, mut diagonal, mut off_diagonal) = (Vec::new(), Vec::new(), Vec::new());
     let mut image = vec![0.0; dimension];
     loop {
-        let last = &basis[basis.len() - 1];
-        product(last, &mut image)?;
+        product(&last, &mut image)?;
         let scale = norm(&image);
         if !scale.is_finite() {
             return Ok(scale);
         }
-        diagonal.push(dot(last, &image));
+        diagonal.push(dot(&last, &image));
+        basis.push(last);
         // Twice is enough: one round leaves errors of the size of what it removed.
         for _ in 0..2 {
             for direction in &basis {
@@ -65,7 +65,7 @@ pub fn largest_eigenvalue(
             (next, rest) = (normalized(next).0, 0.0);
         }
         off_diagonal.push(rest);
-        basis.push(next);
+        last = next;
     }
 }
 
@@ -73,7 +73,7 @@ pub fn largest_eigenvalue(
 /// another `number`.
 fn start(dimension: usize, number: usize) -> Vec<f64> {
     const GOLDEN: f64 = 0.618_033_988_749_894_9;
-    (1..=dimension).map(|i| ((i.pow(number as u32) % 1_000_003) as f64 * GOLDEN).fract() - 0.5).collect()
+    (1..=dimension).map(|i| ((i.wrapping_pow(number as u32) % 1_000_003) as f64 * GOLDEN).fract() - 0.5).collect()
 }
 
 fn norm(v: &[f64]) -> f64 {
@@ -91,18 +91,16 @@ fn normalized(mut v: Vec<f64>) -> (Vec<f64>, f64) {
 /// The largest eigenvalue of a symmetric tridiagonal matrix and the last entry of its eigenvector.
 fn largest_pair(diagonal: &[f64], off_diagonal: &[f64]) -> (f64, f64) {
     let k = diagonal.len();
-    let matrix = Mat::from_fn(k, k, |i, j| match i.abs_diff(j) {
-        0 => diagonal[i],
-        1 => off_diagonal[i.min(j)],
-        _ => 0.0,
-    });
+    let mut matrix = Mat::zeros(k, k);
+    diagonal.iter().enumerate().for_each(|(i, &entry)| matrix[(i, i)] = entry);
+    off_diagonal.iter().enumerate().for_each(|(i, &entry)| matrix[(i + 1, i)] = entry);
     match matrix.self_adjoint_eigen(Side::Lower) {
         Ok(pairs) => (pairs.S()[k - 1], pairs.U()[(k - 1, k - 1)]),
         // No eigenvalue exceeds the largest row sum.
         Err(_) => {
             let at = |i: usize| off_diagonal.get(i).map_or(0.0, |entry: &f64| entry.abs());
-            let row = |i: usize| diagonal[i].abs() + at(i) + if i > 0 { at(i - 1) } else { 0.0 };
-            ((0..k).map(row).fold(0.0, f64::max), 0.0)
+            let row = |(i, entry): (usize, &f64)| entry.abs() + at(i) + if i > 0 { at(i - 1) } else { 0.0 };
+            (diagonal.iter().enumerate().map(row).fold(0.0, f64::max), 0.0)
         }
     }
 }

@@ -23,11 +23,25 @@ impl State {
         self.0.get(name).map(Vec::as_slice)
     }
 
-    /// A vector of the length of the parameters, or some of them one after the other; None if it is empty.
+    /// A vector of the length of the parameters; None if there is none.
     pub fn vector(&self, name: &str, n_parameters: usize) -> Result<Option<Vec<f64>>, Error> {
+        self.checked(name, n_parameters, |length| length == n_parameters)
+    }
+
+    /// Some of them, one after the other.
+    pub fn vectors(&self, name: &str, n_parameters: usize) -> Result<Option<Vec<f64>>, Error> {
+        self.checked(name, n_parameters, |length| length.is_multiple_of(n_parameters))
+    }
+
+    fn checked(
+        &self,
+        name: &str,
+        n_parameters: usize,
+        fits: impl Fn(usize) -> bool,
+    ) -> Result<Option<Vec<f64>>, Error> {
         match self.get(name) {
             None | Some([]) => Ok(None),
-            Some(values) if values.len().is_multiple_of(n_parameters) => Ok(Some(values.to_vec())),
+            Some(values) if fits(values.len()) => Ok(Some(values.to_vec())),
             Some(values) => Err(Error::State {
                 reason: format!("{name:?} has {} numbers for {n_parameters} parameters", values.len()),
             }),

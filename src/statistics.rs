@@ -10,7 +10,7 @@ use crate::memory::{ask, bytes_of};
 use crate::pass::{chunk_rows, worth_waking};
 use crate::real::Real;
 use crate::reduce::Team;
-use crate::sample::Sample;
+use crate::sample::{Sample, of_rows};
 use faer::linalg::matmul::triangular::{BlockStructure, matmul};
 use faer::{Accum, MatMut, MatRef, Par};
 use std::ops::Range;
@@ -23,7 +23,7 @@ const BAND_LINES: usize = 512;
 const MATRICES: usize = 4;
 
 /// Weight, means and second moments of the columns of X and y.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Statistics {
     pub weight: f64,
     pub means: Vec<f64>,
@@ -36,7 +36,7 @@ impl Statistics {
     pub fn of<T: Real>(rows: Rows<'_, T>, team: &Team<'_>) -> Result<Self, Error> {
         let (n, order) = (rows.design.n_rows(), rows.order());
         let block_rows = BLOCK_ROWS.min(n);
-        let bytes = bytes_of::<f64>(&[2 * order + block_rows, order]);
+        let bytes = bytes_of::<f64>(&[order.saturating_mul(2).saturating_add(block_rows), order]);
         let chunk_rows = chunk_rows(n, block_rows, 1, bytes, n);
         let n_chunks = n.div_ceil(chunk_rows).max(1);
         // And what solves the normal equations.
@@ -45,22 +45,18 @@ impl Statistics {
         let task = |i: usize, chunk: &mut Chunk, stop: &dyn Fn() -> bool| {
             chunk.take(&rows, i * chunk_rows..((i + 1) * chunk_rows).min(n), block_rows, stop);
         };
-        team.ordered_reduce(rows.in_parallel(), &mut chunks, task, |a, b| a.own.merge(&b.own))?;
-        Ok(chunks.swap_remove(0).own)
+        let all = team.ordered_reduce(rows.in_parallel(), &mut chunks, task, |a, b| a.own.merge(&b.own))?;
+        Ok(std::mem::take(&mut all.own))
     }
 
     /// From moments of rows (v − center, 1), which have their sums in the last line, to moments about the mean.
     fn recenter(&mut self, center: &[f64], extended: &[f64]) {
-        let order = self.order();
-        let sums = &extended[order * (order + 1)..][..order];
+        let (order, lines) = (self.order(), extended.chunks_exact(self.order() + 1));
         self.means.copy_from_slice(center);
-        if self.weight == 0.0 {
-            return;
-        }
-        for i in 0..order {
-            let line = extended[i * (order + 1)..][..=i].iter().zip(sums);
-            for (own, (about_center, sum)) in self.moments[i * order..][..=i].iter_mut().zip(line) {
-                *own = about_center - sums[i] * (sum / self.weight);
+        let Some(sums) = lines.clone().last().filter(|_| self.weight != 0.0) else { return };
+        for (i, ((own, line), of_line)) in self.moments.chunks_exact_mut(order).zip(lines).zip(sums).enumerate() {
+            for (own, (about_center, sum)) in own.iter_mut().zip(line.iter().zip(sums)).take(i + 1) {
+                *own = about_center - of_line * (sum / self.weight);
             }
         }
         for (mean, sum) in self.means.iter_mut().zip(sums) {
@@ -73,6 +69,7 @@ impl Statistics {
     }
 
     /// Σ s (vᵢ − meanᵢ)(vⱼ − meanⱼ)
+    #[allow(clippy::indexing_slicing, reason = "for columns of these statistics: moments are order × order")]
     pub fn moment(&self, i: usize, j: usize) -> f64 {
         self.moments[i.max(j) * self.order() + i.min(j)]
     }
@@ -84,13 +81,13 @@ impl Statistics {
         if other.weight == 0.0 {
             return;
         }
-        let order = self.order();
         let apart: Vec<f64> = other.means.iter().zip(&self.means).map(|(b, a)| b - a).collect();
         let share = self.weight * (other.weight / weight);
-        for i in 0..order {
-            let line = i * order..i * order + i + 1;
-            for ((own, other), b) in self.moments[line.clone()].iter_mut().zip(&other.moments[line]).zip(&apart) {
-                *own += other + share * apart[i] * b;
+        let order = self.order().max(1);
+        let lines = self.moments.chunks_exact_mut(order).zip(other.moments.chunks_exact(order));
+        for (i, ((own, other), a)) in lines.zip(&apart).enumerate() {
+            for ((own, other), b) in own.iter_mut().zip(other).zip(&apart).take(i + 1) {
+                *own += other + share * a * b;
             }
         }
         for (mean, apart) in self.means.iter_mut().zip(&apart) {
@@ -110,12 +107,12 @@ pub struct Rows<'a, T> {
 
 impl<T: Real> Rows<'_, T> {
     pub fn order(&self) -> usize {
-        self.design.n_features() + self.n_targets
+        self.design.n_features().saturating_add(self.n_targets)
     }
 
     /// Whether the products of a row's entries two by two are enough work to wake other threads for.
     pub fn in_parallel(&self) -> bool {
-        worth_waking(self.design.n_rows().saturating_mul(self.order() * self.order()))
+        worth_waking(self.design.n_rows().saturating_mul(self.order().saturating_mul(self.order())))
     }
 
     /// The mean of some rows, to subtract before squares are summed.
@@ -124,7 +121,7 @@ impl<T: Real> Rows<'_, T> {
         let total = self.copy_centered(rows.clone(), &vec![0.0; order], block);
         let mut sums = vec![0.0; order];
         for (row, entries) in rows.zip(block.chunks_exact(order + 1)) {
-            let root = self.sample.weights.map_or(1.0, |weights| weights[row].to_f64().sqrt());
+            let root = self.sample.weight(row).sqrt();
             sums.iter_mut().zip(entries).for_each(|(sum, entry)| *sum += root * entry);
         }
         if total > 0.0 {
@@ -137,12 +134,11 @@ impl<T: Real> Rows<'_, T> {
     pub fn copy_centered(&self, rows: Range<usize>, center: &[f64], block: &mut [f64]) -> f64 {
         let (d, k, stride) = (self.design.n_features(), self.n_targets, self.order() + 1);
         self.design.copy_rows(rows.clone(), stride, block);
-        for (row, entries) in rows.clone().zip(block.chunks_exact_mut(stride)) {
-            for (j, entry) in entries[d..d + k].iter_mut().enumerate() {
-                let offset = self.sample.offsets.map_or(T::ZERO, |offsets| offsets[row * k + j]);
-                *entry = self.sample.targets[row * k + j].to_f64() - offset.to_f64();
-            }
-            entries[d + k] = 1.0;
+        let observed = of_rows(self.sample.targets, &rows, k).chunks_exact(k);
+        for ((row, targets), entries) in rows.clone().zip(observed).zip(block.chunks_exact_mut(stride)) {
+            let places = row * k..;
+            let values = targets.iter().zip(places).map(|(y, place)| y.to_f64() - self.sample.offset(place));
+            entries.iter_mut().skip(d).zip(values.chain([1.0])).for_each(|(entry, value)| *entry = value);
         }
         vectorized(
             #[inline(always)]
@@ -156,7 +152,7 @@ impl<T: Real> Rows<'_, T> {
             return rows.len() as f64;
         };
         let mut total = 0.0;
-        for (weight, entries) in weights[rows].iter().zip(block.chunks_exact_mut(stride)) {
+        for (weight, entries) in of_rows(weights, &rows, 1).iter().zip(block.chunks_exact_mut(stride)) {
             let weight = weight.to_f64();
             total += weight;
             let root = weight.sqrt();
@@ -187,15 +183,16 @@ impl Chunk {
     fn take<T: Real>(&mut self, all: &Rows<'_, T>, rows: Range<usize>, block_rows: usize, stop: &dyn Fn() -> bool) {
         let stride = all.order() + 1;
         let first = rows.start..(rows.start + block_rows).min(rows.end);
-        let center = all.near(first.clone(), &mut self.block[..first.len() * stride]);
+        self.block.resize(first.len() * stride, 0.0);
+        let center = all.near(first, &mut self.block);
         for start in rows.clone().step_by(block_rows) {
             if stop() {
                 return;
             }
             let part = start..(start + block_rows).min(rows.end);
-            let entries = &mut self.block[..part.len() * stride];
-            self.own.weight += all.copy_centered(part.clone(), &center, entries);
-            add_products(&mut self.extended, entries, stride, stop);
+            self.block.resize(part.len() * stride, 0.0);
+            self.own.weight += all.copy_centered(part, &center, &mut self.block);
+            add_products(&mut self.extended, &self.block, stride, stop);
         }
         self.own.recenter(&center, &self.extended);
     }

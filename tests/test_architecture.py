@@ -144,6 +144,22 @@ RUST_HOMES = {
 }
 #: How often `unsafe` stands there: once, for a hint to the processor.
 UNSAFE_BLOCKS = 1
+#: Files that may index, which panics where a slice is too short: kernels, whose slices were checked before; each says
+#: where. Of a folder the first file stands for all.
+INDEXING = {
+    "coordinate.rs",
+    "design/csr.rs",
+    "design/dense.rs",
+    "elementary.rs",
+    "lanes.rs",
+    "least_squares.rs",
+    "lines/mod.rs",
+    "loss/mod.rs",
+    "pass.rs",
+    "quadratic.rs",
+    "sample.rs",
+    "statistics.rs",
+}
 MOST_LINES = 420
 MOST_FUNCTION_LINES = 60
 
@@ -295,6 +311,20 @@ def test_unsafe_code_is_denied() -> None:
     assert "#![deny(unsafe_code)]" in (CRATE / "lib.rs").read_text(encoding="utf-8").splitlines()
     allowing = {relative(path) for path in RUST_FILES if "allow(unsafe_code)" in path.read_text(encoding="utf-8")}
     assert allowing == RUST_HOMES["unsafe"]
+
+
+def test_what_may_panic_is_denied() -> None:
+    text = (CRATE / "lib.rs").read_text(encoding="utf-8")
+    (denied,) = re.findall(r"^#!\[cfg_attr\(not\(test\), deny\((.*)\)\)\]$", text, flags=re.MULTILINE)
+    assert denied == "clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used"
+    allowing: dict[str, set[str]] = {}
+    for path in set(RUST_FILES) - {CRATE / "lib.rs"}:
+        text = path.read_text(encoding="utf-8")
+        lints = re.findall(r"clippy::(\w+),\s+reason = \"", text)
+        assert len(lints) == text.count("clippy::"), f"{relative(path)}: it says no reason"
+        for lint in lints:
+            allowing.setdefault(lint, set()).add(relative(path))
+    assert allowing == {"indexing_slicing": INDEXING, "panic": {"python/process.rs"}}
 
 
 def test_unsafe_code_says_why_it_is_safe() -> None:

@@ -78,29 +78,21 @@ impl<'a, T: Real, I: Index> Csr<'a, T, I> {
         if positions.last() != Some(&data.len()) {
             return Err(broken(format!("indptr must end at the number of entries, {}", data.len())));
         }
-        let mut csr = Self { indptr: positions, indices, data, n_features, is_sorted: true };
-        // Where columns rise, the first and the last tell about all of them.
-        csr.is_sorted = (0..csr.indptr.len() - 1).all(|i| csr.rises(i));
         let is_column = |index: &I| index.position().is_some_and(|column| column < n_features);
-        if !csr.is_sorted
-            && let Some(entry) = indices.iter().position(|index| !is_column(index))
-        {
+        // Where columns rise, the first and the last tell about all of them.
+        let are_columns =
+            |row: &[I]| rises(row) && row.first().is_none_or(is_column) && row.last().is_none_or(is_column);
+        let mut rows = positions.iter().zip(positions.iter().skip(1));
+        let is_sorted = rows.all(|(&start, &end)| indices.get(start..end).is_some_and(are_columns));
+        if !is_sorted && let Some(entry) = indices.iter().position(|index| !is_column(index)) {
             return Err(broken(format!("indices[{entry}] is not a column; there are {n_features}")));
         }
-        Ok(csr)
+        Ok(Self { indptr: positions, indices, data, n_features, is_sorted })
     }
+}
 
-    /// Whether the indices of row `i` are columns that rise.
-    fn rises(&self, i: usize) -> bool {
-        let row = &self.indices[self.indptr[i]..self.indptr[i + 1]];
-        let ([first, ..], [.., last]) = (row, row) else {
-            return true;
-        };
-        // All pairs, without an early end, so that it becomes vector code.
-        let rising = row.iter().zip(&row[1..]).fold(true, |rising, (index, next)| rising & (index < next));
-        rising && first.position().is_some() && last.position().is_some_and(|column| column < self.n_features)
-    }
-
+#[allow(clippy::indexing_slicing, reason = "`new` has checked that pointers are positions and indices columns")]
+impl<T: Real, I: Index> Csr<'_, T, I> {
     /// ⟨row `i`, coef⟩.
     #[inline(always)]
     fn dot(&self, i: usize, coef: &[T]) -> T {
@@ -166,6 +158,12 @@ impl<'a, T: Real, I: Index> Csr<'a, T, I> {
     }
 }
 
+/// Whether each of a row's indices is above the one before.
+fn rises<I: Index>(row: &[I]) -> bool {
+    // All pairs, without an early end, so that it becomes vector code.
+    row.iter().zip(row.iter().skip(1)).fold(true, |rising, (index, next)| rising & (index < next))
+}
+
 /// Sorts the entries of a row, and adds up those of each column.
 fn merge<T: Real>(entries: &mut Vec<(usize, T)>) {
     entries.sort_by_key(|&(column, _)| column);
@@ -178,6 +176,7 @@ fn merge<T: Real>(entries: &mut Vec<(usize, T)>) {
     });
 }
 
+#[allow(clippy::indexing_slicing, reason = "columns are below `n_features`, which `new` has checked")]
 impl<T: Real, I: Index> Design<T> for Csr<'_, T, I> {
     fn n_rows(&self) -> usize {
         self.indptr.len() - 1
@@ -194,14 +193,15 @@ impl<T: Real, I: Index> Design<T> for Csr<'_, T, I> {
     fn block_rows(&self, width: usize) -> usize {
         let bytes_per_row = self.n_entries().div_ceil(self.n_rows().max(1)) * (size_of::<T>() + size_of::<I>());
         let most = if T::PRECISION > f64::EPSILON { self.flush_rows().min(MOST_BLOCK_ROWS) } else { MOST_BLOCK_ROWS };
-        (BLOCK_BYTES / (bytes_per_row + width * size_of::<T>())).clamp(1, most)
+        let bytes_of_scores = width.saturating_mul(size_of::<T>());
+        (BLOCK_BYTES / bytes_of_scores.saturating_add(bytes_per_row)).clamp(1, most)
     }
 
     fn flush_rows(&self) -> usize {
         let single = T::PRECISION > f64::EPSILON;
         let (per_column, fewest) =
             if single { (FLUSH_ENTRIES, FLUSH_ROWS_SINGLE) } else { (FLUSH_ENTRIES_DOUBLE, FLUSH_ROWS) };
-        let entries = per_column * self.n_features;
+        let entries = self.n_features.saturating_mul(per_column);
         (entries.saturating_mul(self.n_rows()) / self.n_entries().max(1)).max(fewest)
     }
 

@@ -1,5 +1,7 @@
 //! Dense matrices, borrowed: rows one after the other, or columns one after the other.
 
+#![allow(clippy::indexing_slicing, reason = "the constructors hold X to n × d; rows are those of `n_rows`")]
+
 use super::Design;
 use crate::error::{Error, expect_length};
 use crate::lanes::vectorized;

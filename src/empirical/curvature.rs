@@ -6,6 +6,7 @@ use crate::hessian::{CurvatureRule, hessian};
 use crate::objective::Layout;
 use crate::pass::{Pass, ScoreRule};
 use crate::real::Real;
+use crate::sample::of_rows;
 use crate::scaling::Scaling;
 use crate::spectrum::largest_eigenvalue;
 use faer::{Mat, Side};
@@ -47,7 +48,8 @@ impl<T: Real> Empirical<'_, T> {
             }
             let eigenvalues = matrix.self_adjoint_eigenvalues(Side::Lower);
             // The trace is a bound where the iteration for the spectrum fails.
-            return Ok(eigenvalues.map_or(total, |values| values[values.len() - 1].max(0.0)));
+            let largest = eigenvalues.ok().and_then(|values| values.last().copied());
+            return Ok(largest.map_or(total, |value| value.max(0.0)));
         }
         let mut pass = Pass::new(self.design, 1)?;
         let mut cast = vec![T::ZERO; layout.n_parameters()];
@@ -121,7 +123,7 @@ struct Weighted<'a, T>(Option<&'a [T]>);
 impl<T: Real> ScoreRule<T> for Weighted<'_, T> {
     fn value_and_residual(&self, rows: Range<usize>, scores: &mut [T], _values: &mut [T]) -> f64 {
         if let Some(weights) = self.0 {
-            for (score, &weight) in scores.iter_mut().zip(&weights[rows]) {
+            for (score, &weight) in scores.iter_mut().zip(of_rows(weights, &rows, 1)) {
                 *score *= weight;
             }
         }
@@ -135,7 +137,7 @@ impl<T: Real> CurvatureRule<T> for Weighted<'_, T> {
     fn weights(&self, rows: Range<usize>, _prepared: &[T], _pair: (usize, usize), weights: &mut [T]) {
         match self.0 {
             None => weights.fill(T::ONE),
-            Some(own) => weights.copy_from_slice(&own[rows]),
+            Some(own) => weights.copy_from_slice(of_rows(own, &rows, 1)),
         }
     }
 }

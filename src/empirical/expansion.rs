@@ -118,15 +118,16 @@ impl<T: Real> Empirical<'_, T> {
         }
         // The trace is a bound where the iteration for the spectrum fails.
         let eigenvalues = self.team.apart(one.nrows(), move || one.self_adjoint_eigenvalues(Side::Lower))?;
-        Ok(Some(eigenvalues.map_or(trace, |values| values[values.len() - 1].max(0.0))))
+        let largest = eigenvalues.ok().and_then(|values| values.last().copied());
+        Ok(Some(largest.map_or(trace, |value| value.max(0.0))))
     }
 }
 
 /// The average second moment of the targets, about their means where there is an intercept.
 fn target_squares(statistics: &Statistics, layout: Layout) -> f64 {
     let raw = if layout.fit_intercept { 0.0 } else { 1.0 };
-    let square = |j: usize| statistics.moment(j, j) / statistics.weight + raw * statistics.means[j].powi(2);
-    (layout.n_features..statistics.order()).map(square).sum::<f64>() / layout.width as f64
+    let square = |(j, mean): (usize, &f64)| statistics.moment(j, j) / statistics.weight + raw * mean.powi(2);
+    statistics.means.iter().enumerate().skip(layout.n_features).map(square).sum::<f64>() / layout.width as f64
 }
 
 /// The anchor less what its gradient says it is off.
@@ -135,17 +136,21 @@ fn corrected(quadratic: &Quadratic, layout: Layout, factor: &Factor, l2: f64) ->
     let (coef, _) = layout.split(&quadratic.anchor);
     let (slope, intercept_slope) = layout.split(&quadratic.gradient);
     let at_center = |k: usize| intercept_slope.get(k).copied().unwrap_or(0.0);
-    let mut step = Mat::from_fn(d, layout.width, |j, k| {
-        slope[k * d + j] - quadratic.center[j] * at_center(k) + l2 * coef[k * d + j]
-    });
-    factor.solve_in_place(&mut step);
+    let mut steps = Mat::zeros(d, layout.width);
+    for (k, (slope, coef)) in slope.chunks_exact(d).zip(coef.chunks_exact(d)).enumerate() {
+        let terms = slope.iter().zip(&quadratic.center).zip(coef);
+        for (entry, ((slope, center), w)) in steps.col_as_slice_mut(k).iter_mut().zip(terms) {
+            *entry = slope - center * at_center(k) + l2 * w;
+        }
+    }
+    factor.solve_in_place(&mut steps);
     let mut minimiser = quadratic.anchor.clone();
     let (coef, intercept) = layout.split_mut(&mut minimiser);
-    for k in 0..layout.width {
+    for (k, coef) in coef.chunks_exact_mut(d).enumerate() {
         let mut shift = 0.0;
-        for j in 0..d {
-            coef[k * d + j] -= step[(j, k)];
-            shift += quadratic.center[j] * step[(j, k)];
+        for ((w, center), step) in coef.iter_mut().zip(&quadratic.center).zip(steps.col_as_slice(k)) {
+            *w -= step;
+            shift += center * step;
         }
         if let Some(b) = intercept.get_mut(k) {
             *b += shift - at_center(k) / share;

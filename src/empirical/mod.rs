@@ -153,7 +153,8 @@ impl<'a, T: Real> Empirical<'a, T> {
 
     /// λ of column j of the scaled variables, for a penalty of the given power.
     fn scaled(&self, strength: f64, column: usize, power: i32) -> f64 {
-        self.scaling.as_ref().map_or(strength, |scaling| strength / scaling.scale[column].powi(power))
+        let scale = self.scaling.as_ref().and_then(|scaling| scaling.scale.get(column));
+        scale.map_or(strength, |scale| strength / scale.powi(power))
     }
 
     /// The largest λ₂ of a column.
@@ -212,10 +213,10 @@ struct TargetScale {
 impl TargetScale {
     fn new<T: Real>(loss: Loss, sample: Sample<'_, T>) -> Self {
         let mean = |values: &[T], width: usize, of: fn(f64) -> f64| {
-            let counts = |i: usize| sample.weights.is_none_or(|weights| weights[i / width] > T::ZERO);
-            let counted = values.iter().enumerate().filter(|&(i, _)| counts(i)).map(|(_, value)| of(value.to_f64()));
-            let (sum, n) = counted.fold((0.0, 0), |(sum, n), value| (sum + value, n + 1));
-            sum / f64::from(n.max(1))
+            let rows = values.chunks_exact(width).enumerate().filter(|&(row, _)| sample.weight(row) > 0.0);
+            let counted = rows.flat_map(|(_, row)| row).map(|value| of(value.to_f64()));
+            let (sum, n) = counted.fold((0.0, 0usize), |(sum, n), value| (sum + value, n + 1));
+            sum / n.max(1) as f64
         };
         let of_targets = |of| mean(sample.targets, loss.target_width(), of);
         let of_offsets = |of| sample.offsets.map_or(0.0, |offsets| mean(offsets, loss.width(), of));
@@ -299,9 +300,8 @@ impl<T: Real> Objective for Empirical<'_, T> {
         let (bound, mut weights) = self.curvature_weights(parameters)?;
         if let (Loss::Poisson, Some(weights)) = (self.loss, &mut weights) {
             // Where the descent leads, eᶻ is about y.
-            let own = |i: usize| self.sample.weights.map_or(T::ONE, |weights| weights[i]);
             for (i, (weight, &y)) in weights.iter_mut().zip(self.sample.targets).enumerate() {
-                let there = own(i) * y;
+                let there = T::from_f64(self.sample.weight(i)) * y;
                 *weight = if there > *weight { there } else { *weight };
             }
         }

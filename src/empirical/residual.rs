@@ -4,7 +4,7 @@ use crate::hessian::CurvatureRule;
 use crate::loss::Loss;
 use crate::pass::ScoreRule;
 use crate::real::Real;
-use crate::sample::Sample;
+use crate::sample::{Sample, of_rows};
 use std::ops::Range;
 
 /// Scores to residuals, and to second derivatives, with the rows' weights and offsets.
@@ -15,14 +15,12 @@ pub(super) struct Residual<'a, T> {
 
 impl<T: Real> Residual<'_, T> {
     fn targets(&self, rows: &Range<usize>) -> &[T] {
-        let width = self.loss.target_width();
-        &self.sample.targets[rows.start * width..rows.end * width]
+        of_rows(self.sample.targets, rows, self.loss.target_width())
     }
 
     fn add_offsets(&self, rows: &Range<usize>, scores: &mut [T]) {
         if let Some(offsets) = self.sample.offsets {
-            let width = self.loss.width();
-            for (score, &offset) in scores.iter_mut().zip(&offsets[rows.start * width..rows.end * width]) {
+            for (score, &offset) in scores.iter_mut().zip(of_rows(offsets, rows, self.loss.width())) {
                 *score += offset;
             }
         }
@@ -32,7 +30,7 @@ impl<T: Real> Residual<'_, T> {
 impl<T: Real> ScoreRule<T> for Residual<'_, T> {
     fn value_and_residual(&self, rows: Range<usize>, scores: &mut [T], values: &mut [T]) -> f64 {
         self.add_offsets(&rows, scores);
-        let weights = self.sample.weights.map(|weights| &weights[rows.clone()]);
+        let weights = self.sample.weights.map(|weights| of_rows(weights, &rows, 1));
         self.loss.value_and_residual(self.targets(&rows), weights, scores, values)
     }
 }
@@ -52,7 +50,7 @@ impl<T: Real> CurvatureRule<T> for Residual<'_, T> {
             *weight = self.loss.second_derivative(row, k, l);
         }
         if let Some(own) = self.sample.weights {
-            weights.iter_mut().zip(&own[rows]).for_each(|(weight, &own)| *weight *= own);
+            weights.iter_mut().zip(of_rows(own, &rows, 1)).for_each(|(weight, &own)| *weight *= own);
         }
     }
 }

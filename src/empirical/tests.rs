@@ -1,5 +1,6 @@
 use super::*;
-use crate::design::{ColumnMajor, RowMajor};
+use crate::design::{ColumnMajor, Csr, RowMajor};
+use crate::statistics::{Rows, Statistics};
 use proptest::prelude::*;
 
 const MSE: Loss = Loss::Mse { n_targets: 1 };
@@ -97,4 +98,20 @@ fn curvature_bounds_the_hessian() {
     // XᵀX = [[35, 49], [49, 69]]
     let exact = 2.0 / 3.0 * (52.0 + (17.0f64 * 17.0 + 49.0 * 49.0).sqrt()) + 0.25;
     assert!((objective.curvature(&[0.0; 2]).unwrap() - exact).abs() < 1e-12 * exact);
+}
+
+/// Sizes whose products are beyond all numbers are no different from those that are beyond all memory.
+#[test]
+fn what_fits_nowhere_is_refused() {
+    for (n_features, width) in [(usize::MAX, 1), (usize::MAX / 2, 3), (3, usize::MAX), (1 << 40, 1 << 40)] {
+        let design = Csr::new(&[0i64, 1], &[0], &[1.0f64], n_features).unwrap();
+        let sample = Sample { targets: &[0.0][..], weights: None, offsets: None };
+        let (team, layout) = (Team::new(1, NEVER), Layout { width, n_features, fit_intercept: true });
+        assert!(matches!(layout.admit(1), Err(Error::Memory { .. })));
+        assert!(matches!(Pass::new(&design, width), Err(Error::Memory { .. })));
+        let rows = Rows { design: &design, sample, n_targets: width };
+        assert!(matches!(Statistics::of(rows, &team), Err(Error::Memory { .. })));
+        let (rule, one) = (Residual { loss: MSE, sample }, Layout { width: 1, ..layout });
+        assert!(n_features == 3 || matches!(hessian(&design, &team, &rule, one, &[]), Err(Error::Memory { .. })));
+    }
 }

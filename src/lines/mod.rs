@@ -3,6 +3,8 @@
 //! The scores of rows in C order are the products of each line with the coefficients, and so are the slopes of columns
 //! in Fortran order with the residual. The other product is in both cases a sum of lines.
 
+#![allow(clippy::indexing_slicing, reason = "`Lines` are cut in `design::dense`, whose constructors hold X to n × d")]
+
 mod narrow;
 mod short;
 

@@ -2,6 +2,11 @@
 //!
 //! The façade's `losses.py` documents each one; here stands its fast form.
 
+#![allow(
+    clippy::indexing_slicing,
+    reason = "`Loss::admit` and `Empirical::new` hold targets to the classes and to the rows; `Pass` cuts both to a block"
+)]
+
 mod pointwise;
 mod rowwise;
 

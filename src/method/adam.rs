@@ -34,9 +34,11 @@ impl Update for Adam {
     fn target(&mut self, from: &[f64], _gradient: &[f64], size: f64, objective: &dyn Objective, to: &mut Vec<f64>) {
         let mean_bias = 1.0 - self.beta1.powi(self.n_seen);
         let square_bias = 1.0 - self.beta2.powi(self.n_seen);
-        let own_size = |j: usize| size / ((self.square[j] / square_bias).sqrt() + self.epsilon);
+        let of_square = |square: &f64| size / ((square / square_bias).sqrt() + self.epsilon);
+        let own_size = |j: usize| self.square.get(j).map_or(size, of_square);
         to.clear();
-        to.extend(from.iter().enumerate().map(|(j, w)| w - own_size(j) * (self.mean[j] / mean_bias)));
+        let moments = self.mean.iter().zip(&self.square);
+        to.extend(from.iter().zip(moments).map(|(w, (mean, square))| w - of_square(square) * (mean / mean_bias)));
         objective.prox(to, &own_size);
     }
 

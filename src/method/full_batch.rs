@@ -43,7 +43,7 @@ impl<U: Update> Method for FullBatch<U> {
             if !self.rule.judges() || self.rule.accepts(&Trial { from: here, to, size, objective }) {
                 self.update.commit(&here.parameters);
                 std::mem::swap(here, &mut self.spare);
-                self.n_made += 1;
+                self.n_made = self.n_made.saturating_add(1);
                 return Ok(Made { steps: 1, size });
             }
             // What momentum added may be to blame, not the size.

@@ -132,7 +132,7 @@ impl Method for Lbfgs {
             (self.patience.flattest, self.patience.n_since) = (flattest, n_since as u64);
         }
         if let (Some(moves), Some(changes)) =
-            (state.vector("moves", n_parameters)?, state.vector("changes", n_parameters)?)
+            (state.vectors("moves", n_parameters)?, state.vectors("changes", n_parameters)?)
         {
             let pairs = moves.chunks_exact(n_parameters).zip(changes.chunks_exact(n_parameters));
             self.pairs.extend(pairs.map(|(way, change)| Pair::new(way.to_vec(), change.to_vec())));

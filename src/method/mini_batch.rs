@@ -56,7 +56,7 @@ impl<U: Update> Method for MiniBatch<U> {
             self.update.target(&here.parameters, &here.gradient, step_size, objective, &mut to);
             self.update.commit(&here.parameters);
             std::mem::swap(&mut here.parameters, &mut to);
-            self.n_made += 1;
+            self.n_made = self.n_made.saturating_add(1);
         }
         here.value = objective.value_and_gradient(&here.parameters, &mut here.gradient)?;
         Ok(Made { steps, size })

@@ -159,3 +159,31 @@ fn rule(step_size: &Description, method: &Description, per_epoch: u64) -> Result
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memories_of_another_length_are_refused() {
+        let step_size = Description { name: "auto".to_owned(), ..Description::default() };
+        for (name, remembered) in [
+            ("momentum", &["previous"][..]),
+            ("nesterov", &["previous"]),
+            ("adam", &["n_seen", "mean", "square"]),
+            ("lbfgs", &["moves", "changes"]),
+        ] {
+            let description = Description { name: name.to_owned(), ..Description::default() };
+            let mut method = build(&description, &step_size, 1, 0).unwrap();
+            let mut load = |length: usize| {
+                let mut state = State::default();
+                remembered.iter().for_each(|vector| state.set(vector, vec![1.0; length]));
+                method.load(&state, 2)
+            };
+            assert_eq!(load(2), Ok(()));
+            assert!(matches!(load(3), Err(Error::State { .. })), "{name}");
+            // Of L-BFGS, the moves of two steps.
+            assert_eq!(matches!(load(4), Err(Error::State { .. })), name != "lbfgs", "{name}");
+        }
+    }
+}

@@ -5,7 +5,7 @@ use crate::objective::Objective;
 use crate::state::State;
 use crate::step::Evaluated;
 use faer::linalg::solvers::Solve;
-use faer::{Mat, Side};
+use faer::{Mat, MatRef, Side};
 
 /// Growth of the damping until the Hessian is positive definite.
 const DAMPING_GROWTH: f64 = 100.0;
@@ -64,11 +64,12 @@ fn direction(mut hessian: Mat<f64>, gradient: &[f64], precision: f64) -> Vec<f64
     while damping <= DAMPING_GROWTH {
         if let Ok(factor) = hessian.llt(Side::Lower) {
             let pivot = |i: usize| factor.L()[(i, i)].powi(2);
-            let felt = |i: usize| diagonal[i] > negligible * negligible * largest;
-            let definite = damping > 0.0 || (0..order).all(|i| pivot(i) > negligible * diagonal[i] && felt(i));
-            let mut direction = Mat::from_fn(order, 1, |i, _| -gradient[i]);
+            let felt =
+                |(i, &bend): (usize, &f64)| pivot(i) > negligible * bend && bend > negligible * negligible * largest;
+            let definite = damping > 0.0 || diagonal.iter().enumerate().all(felt);
+            let mut direction = -MatRef::from_column_major_slice(gradient, order, 1);
             factor.solve_in_place(&mut direction);
-            let direction: Vec<f64> = (0..order).map(|i| direction[(i, 0)]).collect();
+            let direction = direction.col_as_slice(0).to_vec();
             if definite && direction.iter().all(|entry| entry.is_finite()) {
                 return direction;
             }

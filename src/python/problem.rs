@@ -7,7 +7,8 @@ use crate::loss::Loss;
 use crate::penalty::ElasticNet;
 use crate::real::Real;
 use crate::sample::Sample;
-use numpy::{Element, PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArrayDyn, PyUntypedArrayMethods};
+use numpy::ndarray::Dimension;
+use numpy::{Element, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 
 /// The attributes of `problem.Problem` that the core reads.
@@ -91,7 +92,7 @@ impl<'py, T: Real + Element> HeldDesign<'py, T> {
         Ok(match self {
             Self::Dense(array) => DesignView::Dense {
                 data: array.as_slice()?,
-                shape: (array.shape()[0], array.shape()[1]),
+                shape: array.dims().into_pattern(),
                 // A single column is both: the kernels for short rows are the faster ones.
                 by_columns: !array.is_c_contiguous(),
             },

@@ -116,6 +116,6 @@ pub fn _panic(py: Python<'_>, n_threads: usize) -> PyResult<()> {
             panic!("asked for by a test")
         }
     };
-    let work = || Team::new(n_threads, &|| false).ordered_reduce(true, &mut [(); 4], task, |(), ()| {});
+    let work = || Team::new(n_threads, &|| false).ordered_reduce(true, &mut [(); 4], task, |(), ()| {}).copied();
     guarded(|| py.detach(work).map_err(Error::into))
 }

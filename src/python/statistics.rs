@@ -47,7 +47,7 @@ pub fn merged_statistics<'py>(py: Python<'py>, one: Given<'py>, other: Given<'py
 
 fn extract((weight, means, moments): &Given<'_>) -> PyResult<Statistics> {
     let (means, moments) = (copied(means)?, copied(moments)?);
-    expect_length("moments", means.len() * means.len(), moments.len())?;
+    expect_length("moments", means.len().saturating_mul(means.len()), moments.len())?;
     Ok(Statistics { weight: *weight, means, moments })
 }
 

@@ -8,6 +8,7 @@ use crate::objective::Layout;
 use crate::pass::chunk_rows;
 use crate::real::Real;
 use crate::reduce::Team;
+use crate::sample::of_rows;
 use crate::statistics::Rows;
 use std::ops::Range;
 
@@ -70,17 +71,19 @@ impl Sums {
         let (coef, intercept) = layout.split(parameters);
         let (coef_gradient, intercept_gradient) = layout.split_mut(&mut self.gradient);
         let (sample, d, width) = (&rows.sample, layout.n_features, layout.width);
-        for (row, x) in part.zip(entries.chunks_exact(d)) {
-            let weight = sample.weights.map_or(1.0, |weights| weights[row].to_f64());
+        let observed = of_rows(sample.targets, &part, width).chunks_exact(width);
+        for ((row, x), targets) in part.zip(entries.chunks_exact(d)).zip(observed) {
+            let weight = sample.weight(row);
             // What weighs nothing may be huge.
             if weight == 0.0 {
                 continue;
             }
-            for k in 0..width {
-                let mut residual = Twofold::from(-sample.targets[row * width + k].to_f64());
-                residual.add(sample.offsets.map_or(0.0, |offsets| offsets[row * width + k].to_f64()).into());
+            let lines = coef.chunks_exact(d).zip(coef_gradient.chunks_exact_mut(d));
+            for (k, (target, (coef, slopes))) in targets.iter().zip(lines).enumerate() {
+                let mut residual = Twofold::from(-target.to_f64());
+                residual.add(sample.offset(row * width + k).into());
                 residual.add(intercept.get(k).copied().unwrap_or(0.0).into());
-                for (&x, &w) in x.iter().zip(&coef[k * d..]) {
+                for (&x, &w) in x.iter().zip(coef) {
                     residual.add_multiple(x, w.into());
                 }
                 let residual = residual.settled();
@@ -89,7 +92,7 @@ impl Sums {
                 let weighted = weighted.settled();
                 self.value.add_multiple(residual.sum, weighted);
                 self.value.rest += residual.rest * weighted.sum;
-                for (entry, &x) in coef_gradient[k * d..].iter_mut().zip(x) {
+                for (entry, &x) in slopes.iter_mut().zip(x) {
                     entry.add_multiple(x, weighted);
                 }
                 if let Some(entry) = intercept_gradient.get_mut(k) {
@@ -121,25 +124,24 @@ pub(super) fn loss_and_gradient<T: Real>(
     let nothing = || Sums { value: Twofold::default(), gradient: vec![Twofold::default(); parameters.len()] };
     let mut chunks: Vec<Sums> = (0..n.div_ceil(chunk_rows).max(1)).map(|_| nothing()).collect();
     let task = |i: usize, sums: &mut Sums, stop: &dyn Fn() -> bool| {
-        let mut block = vec![0.0; block_rows * d];
+        let mut entries = vec![0.0; block_rows * d];
         let chunk = i * chunk_rows..((i + 1) * chunk_rows).min(n);
         for start in chunk.clone().step_by(block_rows) {
             if stop() {
                 return;
             }
             let part = start..(start + block_rows).min(chunk.end);
-            let entries = &mut block[..part.len() * d];
-            rows.design.copy_rows(part.clone(), d, entries);
+            entries.resize(part.len() * d, 0.0);
+            rows.design.copy_rows(part.clone(), d, &mut entries);
             vectorized(
                 #[inline(always)]
-                || sums.take(&rows, part, entries, layout, parameters),
+                || sums.take(&rows, part, &entries, layout, parameters),
             );
         }
     };
-    team.ordered_reduce(rows.in_parallel(), &mut chunks, task, Sums::add)?;
+    let sums = team.ordered_reduce(rows.in_parallel(), &mut chunks, task, Sums::add)?;
     let average = |sum: Twofold| sum.settled().sum / (layout.width as f64 * total_weight);
-    let sums = chunks.swap_remove(0);
-    gradient.iter_mut().zip(sums.gradient).for_each(|(entry, sum)| *entry = 2.0 * average(sum));
+    gradient.iter_mut().zip(&sums.gradient).for_each(|(entry, &sum)| *entry = 2.0 * average(sum));
     Ok(average(sums.value))
 }
 
