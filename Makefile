@@ -9,7 +9,7 @@ BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 # Narrower instruction sets than the best, which all other runs of the tests use.
 ISA ?= baseline avx2
 # Tests that compute little or nothing with our kernels, choose instructions themselves, or want a machine of their own.
-SAME_BY_ANY := architecture cuda_* cupy* docs examples gpu* mutants plot portability strategies \
+SAME_BY_ANY := architecture cuda_* cupy* docs examples gpu* mutants plot portability strategies surface \
     cluster dispatch durability fork interrupts memory panics races supply_chain threads
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
 
