@@ -72,7 +72,9 @@ def two_classes_by_value(monkeypatch: pytest.MonkeyPatch) -> None:
 # The checks ask for five iterations, or for none at all to be enough.
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @parametrize_with_checks(EVERY_ESTIMATOR)  # type: ignore[untyped-decorator]
-def test_by_the_checks_of_scikit_learn(estimator: Any, check: Any) -> None:
+def test_by_the_checks_of_scikit_learn(estimator: Any, check: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Without it the checks with array_api_dispatch are skipped.
+    monkeypatch.setenv("SCIPY_ARRAY_API", "1")
     check(estimator)
 
 
