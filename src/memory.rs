@@ -2,6 +2,8 @@
 //!
 //! Whoever is about to take room whose size the user's numbers decide asks for all of it here first.
 
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 use crate::error::Error;
 use std::hint::black_box;
 

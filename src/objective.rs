@@ -1,5 +1,7 @@
 //! The objective: the only thing that an optimiser sees, and the only thing that touches data.
 
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 use crate::error::{Error, expect_length};
 use crate::lanes::dot;
 use crate::memory::ask_for_vectors;

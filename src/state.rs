@@ -1,5 +1,7 @@
 //! What a descent must remember to go on as if it had never stopped: named vectors, the same for every backend.
 
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 use crate::error::Error;
 use std::collections::BTreeMap;
 

@@ -248,6 +248,13 @@ def test_sparse_of_every_kind_is_taken(backend: str, make: str) -> None:
     assert fit.coef == pytest.approx(st.descend(X, Y, n_steps=3, backend=backend).coef)
 
 
+@pytest.mark.parametrize("n_columns", [2**50, 2**61], ids=["beyond all memory", "beyond all numbers"])
+def test_coefficients_that_fit_nowhere(backend: str, n_columns: int) -> None:
+    wide = sparse.csr_array((np.ones(6), (np.arange(6), np.arange(6))), shape=(6, n_columns))
+    with pytest.raises(MemoryError):
+        st.descend(wide, Y, n_steps=1, backend=backend)
+
+
 def test_complex_numbers_among_objects() -> None:
     """The imaginary part is not to be dropped."""
     values = X.astype(object)

@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from steepest.problem import State
 
 
+#: What one array may hold.
+MOST_PARAMETERS = np.iinfo(np.intp).max // np.dtype(np.float64).itemsize
+
+
 @dataclass(frozen=True)
 class Setup:
     """All that a descent needs."""
@@ -221,6 +225,8 @@ def _begin(setup: Setup, start: Any) -> tuple[NDArray[np.float64], State]:
     """Return where to begin, and what to remember if that is where a descent of the same recipe ended."""
     problem = setup.problem
     if start is None:
+        if problem.n_parameters > MOST_PARAMETERS:
+            raise MemoryError(f"{problem.n_parameters} parameters are beyond all memory")
         return np.zeros(problem.n_parameters), {}
     if isinstance(start, Fit):
         if (start.loss_name, _listed(start.classes)) != (problem.loss.name, _listed(problem.classes)):

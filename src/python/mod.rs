@@ -3,6 +3,8 @@
 //! Python hands over a description (`Problem`, `Plan`); it is parsed once into typed form, and then everything runs
 //! without the interpreter except for its signals and the callback, both on the calling thread.
 
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 mod problem;
 mod process;
 mod statistics;
