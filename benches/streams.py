@@ -2,11 +2,9 @@
 
     python benches/streams.py [--gigabytes 1] [--folder /tmp]
 
-A cold pass begins with the file put out of the page cache. Two floors are named. The slower of disk and kernel, each
-alone, is what a machine with cores and memory bandwidth to spare could reach. Both at once, a plain thread that reads
-beside a kernel that goes over blocks in memory, nothing handed over and nothing checked, is what this one can: a file
-in the page cache is read by a core that the kernel would use as well, through the same memory bus, so on two cores the
-two add up almost as much as they overlap. The kernel goes over more blocks than a cache holds, as in a pass.
+A cold pass begins with the file put out of the page cache; a warm one finds it there, as the pass before has left it.
+The disk is one thread that reads the file block by block, each into memory of its own. The kernel goes over more blocks
+than a cache holds. A pass does both, on the cores that each has to itself here.
 """
 
 from __future__ import annotations
@@ -16,7 +14,6 @@ import os
 import resource
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import cycle, islice
 from pathlib import Path
@@ -39,7 +36,7 @@ if TYPE_CHECKING:
 COLUMNS = 128
 REPEATS = 5
 #: Different blocks that the kernel goes over: a hundred megabytes.
-HELD = 8
+HELD = 24
 
 
 def write(folder: Path, n_rows: int) -> tuple[Path, Path]:
@@ -71,14 +68,6 @@ def read(path: Path) -> None:
             pass
 
 
-def at_once(one: Callable[[], Any], other: Callable[[], Any]) -> None:
-    """Run two functions, one of them on a thread."""
-    with ThreadPoolExecutor(1) as beside:
-        waiting = beside.submit(one)
-        other()
-        waiting.result()
-
-
 def seconds(work: Callable[[], Any], path: Path, *, cold: bool) -> float:
     """Return the median time of some runs."""
     times = []
@@ -95,7 +84,7 @@ def measure(path: Path, target: Path) -> None:
     """Print the times of a pass for each loss."""
     engine, threads, size = get_backend("rust"), thread_count(None), path.stat().st_size
     print(f"{size / 1e9:.2f} GB, {COLUMNS} columns of float32, {threads} threads; medians of {REPEATS} passes")
-    print("loss       cache   disk s  kernel s  both s  pass s  share of the slower  share of both")
+    print("loss       cache   disk s  kernel s  pass s  share of the slower")
     for loss in ("log_loss", "huber"):
         blocks: Any = as_blocks(path, target, numbers=loss != "log_loss")
         problem = survey_blocks(
@@ -119,11 +108,9 @@ def measure(path: Path, target: Path) -> None:
         for cold in (True, False):
             disk = seconds(lambda: read(path), path, cold=cold)
             own = seconds(kernel, path, cold=False)
-            both = seconds(lambda kernel=kernel: at_once(lambda: read(path), kernel), path, cold=cold)  # type: ignore[misc]
             whole = seconds(one_pass, path, cold=cold)
-            shares = f"{max(disk, own) / whole:19.0%}  {both / whole:13.0%}"
             name = "cold" if cold else "warm"
-            print(f"{loss:<10} {name:<6} {disk:7.3f}  {own:8.3f} {both:7.3f} {whole:7.3f}  {shares}")
+            print(f"{loss:<10} {name:<6} {disk:7.3f}  {own:8.3f} {whole:7.3f}  {max(disk, own) / whole:19.0%}")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"peak memory of the process: {peak:.0f} MiB")
 

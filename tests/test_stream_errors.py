@@ -217,6 +217,39 @@ def test_a_file_that_changes_between_passes(kind: str, tmp_path: Path) -> None:
     fails(f"data.{kind}: the file has changed since it was opened", path, write(), n_steps=9, callback=change)
 
 
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_the_first_of_several_errors_in_a_file(n_threads: int, tmp_path: Path) -> None:
+    X, y = np.random.default_rng(0).normal(size=(100, 2)), np.arange(100) % 2
+    X[[57, 68, 95]] = np.nan
+    np.save(tmp_path / "X", X)
+    for _ in range(3):
+        fails(r"X.npy, rows from 50 on: X: .* X\[7, 0\] is nan", tmp_path / "X.npy", y, n_threads=n_threads)
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_a_file_that_is_cut_off_or_replaced(n_threads: int, tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    X, y = generator.normal(size=(100, 2)), np.arange(100) % 2
+    path, other = tmp_path / "X.npy", tmp_path / "other.npy"
+
+    def cut_off() -> None:
+        os.truncate(path, 700)
+
+    def replace() -> None:
+        np.save(other, X)
+        os.utime(other, ns=(1, 1))
+        other.replace(path)
+
+    for harm, message in ((cut_off, "has changed"), (replace, "has changed"), (path.unlink, "does not exist")):
+        np.save(path, X)
+
+        def callback(info: st.StepInfo, harm: Any = harm) -> None:
+            if info.step == 2:
+                harm()
+
+        fails(rf"X.npy:? .*{message}", path, y, n_steps=9, n_threads=n_threads, callback=callback)
+
+
 def test_options_that_need_rows_at_hand() -> None:
     blocks = [(ONES, SIGNS), (2 * ONES, SIGNS)]
     fails("validation_fraction: rows are not drawn from data in blocks", blocks, validation_fraction=0.1)

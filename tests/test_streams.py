@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -20,7 +21,8 @@ from sklearn.datasets import dump_svmlight_file
 import steepest as st
 from steepest import streams as st_streams
 from steepest.sources import files
-from steepest.streams import IN_FLIGHT, read_ahead
+from steepest.sources.arrays import FROM_MEMORY, MOST_OPEN, OpenNpy
+from steepest.streams import IN_FLIGHT, read_ahead, side_by_side
 from tolerance import tolerance
 
 Write = Callable[[Path, NDArray[Any], NDArray[Any], NDArray[Any]], tuple[Any, dict[str, Any]]]
@@ -168,6 +170,102 @@ def test_borders_decide_the_bits(tmp_path: Path, data: Any) -> None:
     assert len({fit.history.loss.tobytes() for fit in fits}) == 1
 
 
+@pytest.fixture
+def many_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many that several threads read them and compute with them."""
+    monkeypatch.setattr(files, "BLOCK_BYTES", 20 * D * 8)
+
+
+@pytest.mark.usefixtures("many_blocks")
+@pytest.mark.parametrize("loss", ["log_loss", "huber"])
+def test_any_number_of_threads_gives_the_same_bits(loss: str, tmp_path: Path, data: Any) -> None:
+    X, y, weights = data
+    given, others = as_npy(tmp_path, X, y if loss == "log_loss" else X[:, 0] + 1, weights)
+    fits = []
+    for n_threads in (1, 2, 3):
+        stream: Any = st_streams.as_blocks(given, **others, numbers=False)
+        spread, share = stream.spread(n_threads, 0)
+        assert (spread.n_spread, share) == (0 if n_threads == 1 else n_threads, 1)
+        fits.append(st.descend(given, **others, loss=loss, method="lbfgs", n_steps=9, n_threads=n_threads))
+    assert len({fit.parameters.tobytes() for fit in fits}) == 1
+    assert len({fit.history.loss.tobytes() for fit in fits}) == 1
+
+
+@pytest.mark.usefixtures("many_blocks")
+def test_a_system_that_reads_only_where_it_is(tmp_path: Path, data: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    given, others = as_npy(tmp_path, *data)
+    options: dict[str, Any] = {**others, "loss": "log_loss", "n_steps": 4, "n_threads": 3}
+    fit = st.descend(given, **options)
+    monkeypatch.delattr(os, "preadv", raising=False)
+    assert st.descend(given, **options).parameters.tobytes() == fit.parameters.tobytes()
+
+
+@pytest.mark.skipif(not hasattr(os, "preadv"), reason="threads always read in turn here")
+def test_a_slow_disk_is_read_by_one_thread_at_a_time(
+    tmp_path: Path, data: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save(tmp_path / "X", data[0])
+    opened = OpenNpy(files.File.of(tmp_path / "X.npy"))
+    read = os.preadv
+    reading: list[None] = []
+    at_once: list[int] = []
+
+    def slow(*given: Any) -> int:
+        reading.append(None)
+        at_once.append(len(reading))
+        time.sleep(2 * FROM_MEMORY)
+        reading.pop()
+        return read(*given)
+
+    monkeypatch.setattr(os, "preadv", slow)
+    opened.rows(0, 1)
+    rows = list(side_by_side(lambda row: opened.rows(row, row + 1), range(30), 3))
+    assert max(at_once) == 1
+    assert np.array_equal(np.concatenate(rows), data[0][:30])
+
+
+def test_what_is_large_is_computed_with_by_all_threads(
+    tmp_path: Path, data: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, others = as_npy(tmp_path, *data)
+    stream: Any = st_streams.as_blocks(given, **others, numbers=False)
+    assert len(stream.parts) == 7
+    # One block for each is too few: the last ones would keep some threads waiting.
+    assert stream.spread(2, 0) == (stream, 2)
+    monkeypatch.setattr(st_streams, "BLOCKS_PER_THREAD", 1)
+    assert stream.spread(2, st_streams.FEW_BYTES)[1] == 1
+    assert stream.spread(2, st_streams.FEW_BYTES + 1) == (stream, 2)
+    monkeypatch.setattr(st_streams, "MOST_BYTES", 100 * D * 8 - 1)
+    assert stream.spread(2, 0) == (stream, 2)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are counted in Linux's /proc")
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_many_files_are_not_open_for_long(n_threads: int, tmp_path: Path, data: Any) -> None:
+    X, y, _ = data
+    rows = [slice(a, a + 20) for a in range(0, N, 20)]
+    assert len(rows) > 2 * MOST_OPEN
+    for k, part in enumerate(rows):
+        np.save(tmp_path / f"X{k:02}", X[part])
+    np.save(tmp_path / "y", y)
+    n_open = []
+
+    def count(_: object = None) -> None:
+        n_open.append(len(os.listdir("/proc/self/fd")))  # noqa: PTH208 (a path keeps one open)
+
+    options: dict[str, Any] = {"loss": "log_loss", "n_steps": 3, "n_threads": n_threads, "callback": count}
+    count()
+    fit = st.descend(tmp_path / "X*.npy", tmp_path / "y.npy", **options)
+    count()
+    blocks = [(X[part], y[part]) for part in rows]
+    assert st.descend(blocks, **options).parameters.tobytes() == fit.parameters.tobytes()
+    np.save(tmp_path / "X30", np.full((20, D), np.nan))
+    with pytest.raises(st.InputError, match=r"X30\.npy, rows from 0 on: X: expected finite numbers"):
+        st.descend(tmp_path / "X*.npy", tmp_path / "y.npy", **options)
+    count()
+    assert max(n_open) == n_open[0]
+
+
 def test_svmlight(tmp_path: Path, data: Any) -> None:
     X, y, _ = data
     X = np.where(np.abs(X) < 0.05, 0, X)
@@ -242,6 +340,43 @@ def test_reading_ahead_is_bounded_and_ends() -> None:
     ahead.close()
     assert closed.is_set()
     assert threading.active_count() == before
+
+
+def test_side_by_side_in_order() -> None:
+    before = threading.active_count()
+    at_once: list[str] = []
+
+    def slow(item: int) -> int:
+        at_once.append(threading.current_thread().name)
+        time.sleep(0.002 * (item % 3))
+        return item * item
+
+    assert list(side_by_side(slow, range(100), 3)) == [item * item for item in range(100)]
+    assert len(set(at_once)) == 3
+    assert threading.active_count() == before
+    at_once.clear()
+    some = side_by_side(slow, range(1000), 3)
+    assert next(some) == 0
+    some.close()
+    assert len(at_once) < 500
+    assert threading.active_count() == before
+
+
+def test_the_first_error_of_those_side_by_side_is_raised() -> None:
+    def fails(item: int) -> int:
+        if item == 3:
+            time.sleep(0.05)
+        if item in {3, 4, 40}:
+            raise ZeroDivisionError(item)
+        return item
+
+    before = threading.active_count()
+    for _ in range(3):
+        answers = side_by_side(fails, range(100), 2)
+        assert [next(answers) for _ in range(3)] == [0, 1, 2]
+        with pytest.raises(ZeroDivisionError, match=r"^3$"):
+            next(answers)
+        assert threading.active_count() == before
 
 
 def test_what_the_reader_raises_is_raised_here() -> None:
@@ -337,15 +472,18 @@ path, y, loss = sys.argv[1:4]
 # What the libraries keep of their first use is not the stream's.
 st.descend(sys.argv[5], "y" if path.endswith("parquet") else np.arange(999.0), n_steps=1)
 before = peak("VmHWM")
-fit = st.descend(path, y, loss=loss, alpha=1e-3, method="lbfgs", precondition=True, n_steps=4, n_threads=1)
+options = {"alpha": 1e-3, "method": "lbfgs", "precondition": True, "n_steps": 4, "n_threads": int(sys.argv[6])}
+fit = st.descend(path, y, loss=loss, **options)
 print(peak("VmHWM") - before)
 np.save(sys.argv[4], fit.parameters)
 """
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peaks of memory are read from Linux's /proc")
-@pytest.mark.parametrize(("kind", "loss"), [("npy", "log_loss"), ("parquet", "mse")])
-def test_a_file_of_four_times_the_memory(kind: str, loss: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "loss", "n_threads"), [("npy", "log_loss", 1), ("npy", "log_loss", 3), ("parquet", "mse", 1)]
+)
+def test_a_file_of_four_times_the_memory(kind: str, loss: str, n_threads: int, tmp_path: Path) -> None:
     generator = np.random.default_rng(3)
     n, d = 4 * LIMIT // (4 * 64), 64
     X = generator.standard_normal((n, d), dtype=np.float32)
@@ -364,7 +502,7 @@ def test_a_file_of_four_times_the_memory(kind: str, loss: str, tmp_path: Path) -
             tmp_path / "little.parquet",
         )
     names = [str(tmp_path / name) for name in ("w.npy", f"little.{kind}")]
-    command = [sys.executable, "-c", IN_LITTLE_MEMORY, str(path), target, loss, *names]
+    command = [sys.executable, "-c", IN_LITTLE_MEMORY, str(path), target, loss, *names, str(n_threads)]
     peak = int(subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout)
     assert path.stat().st_size >= 4 * LIMIT
     assert peak <= LIMIT

@@ -51,8 +51,8 @@ class Part(Protocol):
     def name(self) -> str:
         """What the user calls it."""
 
-    def read(self) -> Iterable[Rows]:
-        """Yield the rows in blocks, each time anew."""
+    def read(self, opened: Any) -> Iterable[Rows]:
+        """Yield the rows in blocks, each time anew; `opened` keeps files open that other parts share."""
 
 
 class Blocks(Protocol):
@@ -62,9 +62,11 @@ class Blocks(Protocol):
     they may travel.
     """
 
-    @property
-    def n_threads(self) -> int | None:
-        """Threads that a task should take where the blocks lie; None is as many as on this machine."""
+    def spread(self, n_threads: int, answer_bytes: float) -> tuple[Blocks, int]:
+        """Return the same blocks for tasks with answers of so many bytes, and the threads that such a task should take.
+
+        `n_threads` are to be had on this machine.
+        """
 
     def map(self, function: Callable[..., Any], *arguments: Any) -> Blocks:
         """Return ``function(block, *arguments)`` of every block, where it lies, computed now or when it is needed."""

@@ -7,15 +7,17 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steepest.blocks import Blocks, Part, Rows, reduced
+from steepest.blocks import Blocks, Part, Rows, merged, reduced
 from steepest.distributed import is_distributed, partitions
 from steepest.errors import InputError
 from steepest.sources import file_parts, is_path
+from steepest.sources.arrays import NpyPart, opener
 from steepest.sources.tables import batches_part
 
 if TYPE_CHECKING:
@@ -24,6 +26,15 @@ if TYPE_CHECKING:
 
 #: Blocks that are read or waiting to be used, beside the one in use.
 IN_FLIGHT = 2
+#: Answers that a thread which computes with what it reads hands over at a time: to wake another one takes as long as to
+#: read half a megabyte.
+HANDED_OVER = 16
+#: Blocks for each thread that make up for the last ones, which not all threads have.
+BLOCKS_PER_THREAD = 4
+#: Bytes of an answer of which so many may wait.
+FEW_BYTES = 1 << 17
+#: Bytes of a block beyond which who computes with what it reads finds it in no cache, and the disk is read in leaps.
+MOST_BYTES = 8 << 20
 #: What a block of a re-iterable is: (X, y) or (X, y, sample_weight).
 SIZES = (2, 3)
 _END = object()
@@ -58,14 +69,28 @@ class Stream:
     gauge: Gauge = field(default_factory=Gauge)
     """Shared by all streams that are made of this one."""
     functions: tuple[tuple[Callable[..., Any], tuple[Any, ...]], ...] = ()
-    n_threads: int | None = field(default=None, init=False)
+    n_spread: int = 0
+    """Threads that compute with what they read; none where one reads ahead of who computes."""
 
     def map(self, function: Callable[..., Any], *arguments: Any) -> Self:
         """Return ``function(block, *arguments)`` of every block, computed whenever it is read."""
         return replace(self, functions=(*self.functions, (function, arguments)))
 
+    def spread(self, n_threads: int, answer_bytes: float) -> tuple[Self, int]:
+        """Return the same blocks, and the threads that a task should take: one where as many tasks run at once.
+
+        A thread that computes with what it has read finds it in the cache of its core, and no thread waits for another.
+        """
+        has_many = 1 < n_threads <= len(self.parts) // BLOCKS_PER_THREAD
+        if has_many and answer_bytes <= FEW_BYTES and all(map(_is_small, self.parts)):
+            return replace(self, n_spread=n_threads), 1
+        return self, n_threads
+
     def reduce(self, task: Callable[..., Any], merge: Callable[[Any, Any], Any], *arguments: Any) -> Any:
         """Return ``task(block, *arguments)`` of all blocks, merged in their order, in one pass."""
+        if self.n_spread:
+            with closing(self._answers(task, arguments)) as answers:
+                return merged(answers, merge)
         with closing(read_ahead(self._blocks(self.parts))) as blocks:
             return reduced(blocks, task, merge, *arguments)
 
@@ -75,14 +100,74 @@ class Stream:
         return read_ahead(self._blocks([self.parts[i] for i in order]))
 
     def _blocks(self, parts: Sequence[Part]) -> Generator[Any]:
+        opened = opener()
         for part in parts:
-            for rows in part.read():
+            for rows in part.read(opened):
                 self.gauge.n_bytes += rows.n_bytes
-                block: Any = rows
-                for function, arguments in self.functions:
-                    block = None if block is None else function(block, *arguments)
-                yield block
+                yield self._mapped(rows)
         self.gauge.n_passes += 1
+
+    def _mapped(self, rows: Any) -> Any:
+        for function, arguments in self.functions:
+            rows = None if rows is None else function(rows, *arguments)
+        return rows
+
+    def _answers(self, task: Callable[..., Any], arguments: tuple[Any, ...]) -> Generator[Any]:
+        """Yield what the task answers for every part, which is one block."""
+        opened = opener()
+
+        def answer(part: Part) -> tuple[int, Any]:
+            (rows,) = part.read(opened)
+            block = self._mapped(rows)
+            return rows.n_bytes, None if block is None else task(block, *arguments)
+
+        with closing(side_by_side(answer, self.parts, self.n_spread)) as answers:
+            for n_bytes, found in answers:
+                self.gauge.n_bytes += n_bytes
+                yield found
+        self.gauge.n_passes += 1
+
+
+def _is_small(part: Part) -> bool:
+    """Return whether a part is a small block that any thread can read."""
+    return isinstance(part, NpyPart) and part.n_bytes <= MOST_BYTES
+
+
+def side_by_side(work: Callable[[Any], Any], items: Sequence[Any], n_threads: int) -> Generator[Any]:
+    """Yield ``work(item)`` of every item, in their order, computed on so many threads.
+
+    What is raised there is raised here, the first of it. The threads end with this generator, however that ends.
+    """
+    # A step of it is one of the interpreter's: no two threads take the same.
+    left = enumerate(items)
+    known: dict[int, tuple[Any, BaseException | None]] = {}
+
+    def some() -> None:
+        for number, item in islice(left, HANDED_OVER):
+            try:
+                known[number] = work(item), None
+            except BaseException as error:  # noqa: BLE001 (it is raised where it is waited for)
+                known[number] = None, error
+
+    try:
+        with ThreadPoolExecutor(n_threads, thread_name_prefix="steepest-read") as threads:
+            try:
+                ahead = deque(threads.submit(some) for _ in range(IN_FLIGHT * n_threads))
+                for number in range(len(items)):
+                    while number not in known:
+                        ahead.popleft().result()
+                        ahead.append(threads.submit(some))
+                    answer, error = known.pop(number)
+                    if error is not None:
+                        raise error
+                    yield answer
+            finally:
+                # Nothing is left to take.
+                deque(left, maxlen=0)
+    finally:
+        # An error and a frame that holds it would keep each other, and open files.
+        error = None
+        known.clear()
 
 
 def read_ahead(blocks: Generator[Any]) -> Generator[Any]:
@@ -178,7 +263,7 @@ class GivenPart:
     is_complete: bool = False
     """Whether a pass has come to the end."""
 
-    def read(self) -> Iterator[Rows]:
+    def read(self, opened: object) -> Iterator[Rows]:  # noqa: ARG002
         """Yield the blocks; an error if they are not those of the first pass."""
         n_blocks = 0
         blocks = self.blocks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -277,9 +278,8 @@ def survey_blocks(
 ) -> BlockedProblem:
     """Look at every block once and put together the problem that they are. With moments, none need be read again."""
     chosen = as_loss(loss)
-    survey: Survey | None = blocks.reduce(
-        _survey_task, Survey.merge, chosen, classes, blocks.n_threads or n_threads, with_moments
-    )
+    spread, threads = blocks.spread(n_threads, math.inf if with_moments else 0)
+    survey: Survey | None = spread.reduce(_survey_task, Survey.merge, chosen, classes, threads, with_moments)
     if survey is None:
         raise InputError(
             "X: expected at least one row; all blocks are empty, or there are none; a generator gives them only once"

@@ -5,6 +5,7 @@ A block is evaluated by another backend, as a problem of its own, and counts by 
 
 from __future__ import annotations
 
+import math
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +77,10 @@ class BlocksObjective(ArrayObjective):
     def __init__(self, problem: BlockedProblem, engine: Backend, n_threads: int) -> None:
         super().__init__(problem, np)
         self.problem, self.blocks, self.survey = problem, problem.blocks, problem.survey
-        self.engine, self.n_threads = engine, problem.blocks.n_threads or n_threads
+        self.engine = engine
+        # Only the core is made for several calls at once.
+        answer_bytes = TRIALS * (1 + problem.n_parameters) * 8 if engine.name == "rust" else math.inf
+        self.spread, self.n_threads = problem.blocks.spread(n_threads, answer_bytes)
         self.batching: BlockBatches | None = None
         self.line: tuple[Any, Any] = (None, None)
         #: Sums at points of the line, by the bytes of the point.
@@ -98,7 +102,7 @@ class BlocksObjective(ArrayObjective):
 
     def _look_at(self, points: list[Any]) -> None:
         """Evaluate several points in one pass."""
-        sums = self._sum(evaluate, self.engine, np.stack(points), self.n_threads)
+        sums = self.spread.reduce(evaluate, added, self.engine, np.stack(points), self.n_threads)
         self.known.update(zip((point.tobytes() for point in points), sums, strict=True))
 
     def _sum(self, task: Any, *arguments: Any) -> Any:

@@ -61,10 +61,9 @@ class Partitions:
         self.apart = False
         """Whether each partition is a task of its own, to find the one that kills its worker."""
 
-    @property
-    def n_threads(self) -> int:
-        """The threads of the worker that has fewest: tasks of one worker share them, so none waits for another."""
-        return min(self._threads().values(), default=1)
+    def spread(self, n_threads: int, answer_bytes: float) -> tuple[Partitions, int]:  # noqa: ARG002
+        """Return itself and the threads of the worker that has fewest: tasks of one worker share them."""
+        return self, min(self._threads().values(), default=1)
 
     def epoch(self, seed: int, epoch: int) -> Generator[Any]:  # noqa: ARG002
         """Raise an error: mini-batches would bring the rows to the client."""

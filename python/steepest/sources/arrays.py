@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import os
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
+from io import FileIO
 from pathlib import Path
+from threading import Lock
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +20,20 @@ from steepest.errors import InputError
 from steepest.sources.files import File, block_rows, is_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    Opener = Callable[[File], "OpenNpy"]
+
+#: What a block has of the bytes that other sources' have: few enough to be in cache when it is computed with.
+SHARE = 4
+#: Rows below which it has as many, so that there is something to draw mini-batches from.
+ENOUGH_ROWS = 4096
+#: Files that are kept open: X, targets, weights and offsets, and those that follow them.
+MOST_OPEN = 8
+#: Seconds within which a block has been read if it was in memory.
+FROM_MEMORY = 2e-3
 
 
 @dataclass(frozen=True)
@@ -42,13 +61,13 @@ class Column:
             raise InputError(f"{name}: expected {n} rows, one a row of X; got {sum(lengths)}")
         return cls(tuple(zip(found, lengths, strict=True)))
 
-    def rows(self, start: int, stop: int) -> Any:
+    def rows(self, opened: Opener, start: int, stop: int) -> Any:
         """Return some of them."""
         parts, first = [], 0
         for piece, length in self.pieces:
             a, b = max(start - first, 0), min(stop - first, length)
             if a < b:
-                parts.append(_npy_rows(piece, a, b) if isinstance(piece, File) else piece[a:b])
+                parts.append(opened(piece).rows(a, b) if isinstance(piece, File) else piece[a:b])
             first += length
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
@@ -70,11 +89,17 @@ class NpyPart:
         """What the user calls it."""
         return f"{self.file.path}, rows from {self.start} on"
 
-    def read(self) -> Iterator[Rows]:
+    @property
+    def n_bytes(self) -> int:
+        """How many bytes of X there are."""
+        shape, dtype, _ = _npy_header(self.file)
+        return (self.stop - self.start) * _row_bytes(shape, dtype)
+
+    def read(self, opened: Opener) -> Iterator[Rows]:
         """Yield the rows, which are one block."""
         a, b = self.first + self.start, self.first + self.stop
-        others = [None if column is None else column.rows(a, b) for column in self.columns]
-        yield Rows(self.name, _npy_rows(self.file, self.start, self.stop), *others)
+        others = [None if column is None else column.rows(opened, a, b) for column in self.columns]
+        yield Rows(self.name, opened(self.file).rows(self.start, self.stop), *others)
 
 
 # Once a file, not once a block: to parse it takes as long as to read a megabyte.
@@ -95,15 +120,63 @@ def _npy_header(file: File) -> tuple[tuple[int, ...], np.dtype[Any], int]:
         return shape, dtype, stream.tell()
 
 
-def _npy_rows(file: File, start: int, stop: int) -> Any:
-    shape, dtype, begin = _npy_header(file)
-    width = int(np.prod(shape[1:], dtype=np.int64))
-    with file.unchanged(), Path(file.path).open("rb", buffering=0) as stream:
-        stream.seek(begin + start * width * dtype.itemsize)
-        values = np.fromfile(stream, dtype, (stop - start) * width)
-        if len(values) < (stop - start) * width:
-            raise InputError(f"{file.path}: expected {shape[0]} rows, as its header says; it ends before that")
-    return values.reshape(stop - start, *shape[1:])
+def _row_bytes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
+    return math.prod(shape[1:]) * dtype.itemsize
+
+
+class OpenNpy(FileIO):
+    """A .npy file that several threads read; it is closed once nobody holds it."""
+
+    def __init__(self, file: File) -> None:
+        self.file, self.reading = file, Lock()
+        self.in_turn = not hasattr(os, "preadv")
+        """Whether threads read one after the other: what is in memory is copied by all at once, a disk has one head."""
+        with file.unchanged():
+            super().__init__(file.path)
+
+    def __del__(self) -> None:
+        self.close()
+
+    def rows(self, start: int, stop: int) -> NDArray[Any]:
+        """Return some rows; an error if they are no longer those of when the file was first seen."""
+        shape, dtype, begin = _npy_header(self.file)
+        row_bytes = _row_bytes(shape, dtype)
+        values = np.empty((stop - start) * row_bytes, np.uint8)
+        try:
+            with self.reading if self.in_turn else nullcontext():
+                n_missing = self._fill(values.data, begin + start * row_bytes)
+        except OSError as error:
+            raise InputError(f"{self.file.path}: {error}") from error
+        finally:
+            # As it was before its first block, it still is where it is so after each.
+            self.file.check()
+        if n_missing:
+            raise InputError(f"{self.file.path}: expected {shape[0]} rows, as its header says; it ends before that")
+        return values.view(dtype).reshape(stop - start, *shape[1:])
+
+    def _fill(self, room: memoryview, place: int) -> int:
+        """Read from a place of the file; return how many bytes are missing there."""
+        began = perf_counter()
+        while room and (n_read := self._read_some(room, place)):
+            room, place = room[n_read:], place + n_read
+        self.in_turn = self.in_turn or perf_counter() - began > FROM_MEMORY
+        return len(room)
+
+    def _read_some(self, room: memoryview, place: int) -> int:
+        if hasattr(os, "preadv"):
+            return os.preadv(self.fileno(), [room], place)
+        self.seek(place)
+        return self.readinto(room)
+
+
+def opener() -> Opener:
+    """Return what opens the files of a pass: the last few are kept, so that the system reads on from where they are."""
+    return lru_cache(MOST_OPEN)(OpenNpy)
+
+
+def _rows_of_a_block(row_bytes: int) -> int:
+    most = block_rows(row_bytes)
+    return max(most // SHARE, min(most, ENOUGH_ROWS))
 
 
 def npy_parts(files: list[File], y: Any, sample_weight: Any, offset: Any) -> list[Part]:
@@ -120,7 +193,7 @@ def npy_parts(files: list[File], y: Any, sample_weight: Any, offset: Any) -> lis
     parts: list[Part] = []
     first = 0
     for file, (shape, dtype, _) in zip(files, headers, strict=True):
-        step = block_rows(int(np.prod(shape[1:], dtype=np.int64)) * dtype.itemsize)
+        step = _rows_of_a_block(_row_bytes(shape, dtype))
         parts += [NpyPart(file, a, min(a + step, shape[0]), columns, first) for a in range(0, shape[0], step)]
         first += shape[0]
     return parts

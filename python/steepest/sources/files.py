@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import stat
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from steepest.errors import InputError
@@ -42,25 +42,29 @@ class File:
     def of(cls, path: str | os.PathLike[str], argument: str = "X") -> File:
         """Return the file at `path`; an error if there is none."""
         name = os.fspath(path)
-        if not Path(name).is_file():
+        try:
+            found = os.stat(name)  # noqa: PTH116 (a path would take longer than the question, asked at every block)
+        except (OSError, ValueError):
+            found = None
+        if found is None or not stat.S_ISREG(found.st_mode):
             raise InputError(f"{argument}: {name} does not exist or is not a file")
-        found = Path(name).stat()
         return cls(name, found.st_size, found.st_mtime_ns)
 
     @contextmanager
     def unchanged(self) -> Iterator[None]:
         """Raise an error that names the file if it has changed, before or meanwhile, or cannot be read."""
-        self._check()
+        self.check()
         try:
             yield
         except InputError:
             raise
         except (OSError, ValueError) as error:
-            self._check()
+            self.check()
             raise InputError(f"{self.path}: {error}") from error
-        self._check()
+        self.check()
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raise an error that names the file if it has changed."""
         if self != File.of(self.path):
             raise InputError(
                 f"{self.path}: the file has changed since it was opened; every pass must see the same rows: "

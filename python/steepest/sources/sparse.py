@@ -31,7 +31,7 @@ class SvmlightPart:
         """What the user calls it."""
         return f"{self.file.path}, lines after byte {self.start}"
 
-    def read(self) -> Iterator[Rows]:
+    def read(self, opened: object) -> Iterator[Rows]:  # noqa: ARG002
         """Yield the rows, which are one block."""
         with self.file.unchanged():
             yield Rows(self.name, *self._load())

@@ -131,7 +131,7 @@ class ParquetPart:
         """What the user calls it."""
         return f"{self.file.path}, rows from {self.first} on"
 
-    def read(self) -> Iterator[Rows]:
+    def read(self, opened: object) -> Iterator[Rows]:  # noqa: ARG002
         """Yield its rows in blocks."""
         import pyarrow as pa
         from pyarrow import parquet
@@ -181,7 +181,7 @@ class CsvPart:
         """What the user calls it."""
         return self.file.path
 
-    def read(self) -> Iterator[Rows]:
+    def read(self, opened: object) -> Iterator[Rows]:  # noqa: ARG002
         """Yield its rows in blocks."""
         import pyarrow as pa
 
@@ -232,7 +232,7 @@ class BatchesPart:
     names: Names
     name: str = "record batches"
 
-    def read(self) -> Iterator[Rows]:
+    def read(self, opened: object) -> Iterator[Rows]:  # noqa: ARG002
         """Yield the batches."""
         import pyarrow as pa
 
