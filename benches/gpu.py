@@ -9,6 +9,7 @@ Every share is of the read ceiling that this run measured. Without a GPU it says
 from __future__ import annotations
 
 import argparse
+import itertools
 import platform
 import sys
 import time
@@ -20,6 +21,7 @@ import numpy as np
 
 import steepest as st
 from steepest.backends import get_backend
+from steepest.backends.kernels import ScorePass
 from steepest.backends.streamed import PIECE_BYTES, HostMatrix, fused_pass
 from steepest.losses import LOSSES, LogLoss, Loss
 
@@ -30,9 +32,8 @@ MOST_BYTES, MOST_SHARE = 8 << 30, 0.4
 #: Columns and storage of what is measured.
 SHAPES = [(32, "float32"), (128, "float32"), (512, "float32"), (1024, "float32"), (30, "float32"), (2000, "float32")]
 SHAPES += [(32, "float64"), (128, "float64"), (512, "float64"), (32, "float16"), (128, "float16"), (1024, "float16")]
-#: Classes of softmax.
-CLASSES = (3, 8)
-
+#: Classes of softmax in a pass over X, and between two products.
+CLASSES, MANY_CLASSES = (3, 8), (10, 100, 1000)
 #: Bytes of X in main memory that goes through.
 MOST_STREAMED = 4 << 30
 #: Rows of twenty columns that one block computes, and that all do.
@@ -172,6 +173,20 @@ def passes(bench: Bench) -> Iterator[tuple[str, ...]]:
         )
 
 
+def over_scores(bench: Bench) -> Iterator[tuple[str, ...]]:
+    """What stands between two products, for softmax: scores are read, and their slopes written in their place."""
+    for k, storage in itertools.product(MANY_CLASSES, ("float32", "float64")):
+        if bench.is_late:
+            return
+        scores = bench.matrix(bench.rows(k * np.dtype(storage).itemsize), k, storage)
+        look = ScorePass(bench.xp, LogLoss(n_classes=k), storage, bench.multiprocessors)
+        rows = ((bench.xp.arange(scores.shape[0], dtype=bench.xp.int64) % k).astype(storage), None, None)
+        spent = bench.seconds(lambda look=look, scores=scores, rows=rows: look(scores, rows))  # type: ignore[misc]
+        kernel = look.line.partition("(")[0]
+        share = 100 * 2 * scores.nbytes / spent / bench.ceiling
+        yield storage, f"{scores.shape[0]:,}×{k}", kernel, f"{spent * 1e3:.3f} ms", f"{share:.0f} %"
+
+
 def same_bytes(bench: Bench) -> Iterator[tuple[str, ...]]:
     """Ten passes by three grids each."""
     X = bench.matrix(bench.rows(4 * 128), 128, "float32")
@@ -304,6 +319,7 @@ def descents(bench: Bench) -> Iterator[tuple[str, ...]]:
 PARTS: dict[str, tuple[Callable[[Bench], Iterator[tuple[str, ...]]], tuple[str, ...]]] = {
     "Ceilings": (ceilings, ("what", "size", "rate")),
     "The fused pass": (passes, ("loss", "storage", "shape", "kernel", "time", "of the read ceiling")),
+    "The pass over scores": (over_scores, ("storage", "shape", "kernel", "time", "of the read ceiling")),
     "The same bytes": (same_bytes, ("what", "found")),
     "Peers: logistic regression, 128 columns, float32": (peers, ("library", "time", "against steepest")),
     "Streaming: float32 in main memory": (streaming, ("shape", "pinned copies", "a pass", "of the copies")),

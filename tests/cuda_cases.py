@@ -19,6 +19,7 @@ import pytest
 from numpy.typing import NDArray
 
 from cuda_descents import FEW_WAYS, WAYS, check_descent, kernels_of_ways
+from cuda_scores import FEW_SCORES, check_scores, kernels_of_scores
 from fake_gpu import SCHEDULES, Array, FakeCupy
 from samples import Sample, define
 from steepest.backends import kernels, resident
@@ -260,7 +261,10 @@ def usual_kernels() -> list[str]:
         made.add(kernels.any_pass(f"Softmax<{KINDS['softmax'].n_classes}>", storage))
         for formula in kernels.FORMULAS.values():
             made |= {kernels.any_pass(formula, storage), kernels.row_pass(formula, storage, kernels.Layout(1, 1, 1))}
-            made |= {kernels.one_block(formula, "gd", storage)}
+            made |= {kernels.one_block(formula, "gd", storage), kernels.score_pass(f"Mean<{formula}>", storage, 1)}
+        several = [("softmax", KINDS["softmax"].width), ("softmax_probabilities", KINDS["probabilities"].width)]
+        made |= {kernels.score_pass(kernels.JOINT_FORMULAS[name], storage, width) for name, width in several}
+        made.add(kernels.score_pass("Mean<Mse>", storage, KINDS["two targets"].width))
     return sorted(made)
 
 
@@ -269,11 +273,14 @@ def hold(kernel: str) -> None:
     folder, *flags = sys.argv[1:]
     fake = FakeCupy(Path(folder), ("-O0", *flags))
     wanted = [case for name, cases in FEW.items() if kernel in {name, "all"} for case in cases[-1 if flags else 0 :]]
+    scores = [case for name, few in FEW_SCORES.items() if kernel in {name, "all"} for case in few[-1 if flags else 0 :]]
     ways = [way for name, few in FEW_WAYS.items() if kernel in {name, "all"} for way in few[-1 if flags else 0 :]]
-    fake.bundle = kernels_of(wanted) + kernels_of_ways(ways)
+    fake.bundle = kernels_of(wanted) + kernels_of_ways(ways) + kernels_of_scores(scores)
     fake.bundle += [kernels.csr_product("float32", "int32", out) for out in ("float32", "float64") if kernel == "all"]
     for case in wanted:
         check(fake, case, SCHEDULES[::3])
+    for case_of_scores in scores:
+        check_scores(fake, case_of_scores, SCHEDULES[::3])
     for way in ways:
         with pytest.MonkeyPatch.context() as patch:
             if way.understated:

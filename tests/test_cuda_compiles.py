@@ -13,6 +13,7 @@ import pytest
 import nvrtc
 from steepest.backends.kernels import (
     FORMULAS,
+    JOINT_FORMULAS,
     MOST_CLASSES,
     RULES,
     STORAGES,
@@ -26,6 +27,7 @@ from steepest.backends.kernels import (
     options_of,
     quadratic,
     row_pass,
+    score_pass,
     source,
 )
 
@@ -63,6 +65,15 @@ def lines() -> list[str]:
     if DEEP:
         classes = list(itertools.product(range(3, MOST_CLASSES + 1), STORAGES))
     made += [any_pass(f"Softmax<{n}>", storage, f"softmax_{n}_{storage}") for n, storage in classes]
+    # One score, a few, as many as take the most registers, and too many; every layout only if deep.
+    formulas = [*(f"Mean<{formula}>" for formula in FORMULAS.values()), *JOINT_FORMULAS.values()]
+    scores = [(0, "float32", 1), (3, "float64", 17), (5, "float32", 10), (5, "float32", 512), (5, "float64", 256)]
+    scores += [(6, "float64", 4), (6, "float32", 32), (5, "float32", 1025), (6, "float64", 1025)]
+    if DEEP:
+        scores = list(itertools.product(range(len(formulas)), ("float32", "float64"), (2**k for k in range(10))))
+        scores = [case for case in scores if case[1:] != ("float64", 512)]
+        scores += list(itertools.product(range(len(formulas)), ("float32", "float64"), (1025,)))
+    made += [score_pass(formulas[f], number, width, f"scores_{f}_{number}_{width}") for f, number, width in scores]
     made += [fold(storage, f"fold_{storage}") for storage in ("float32", "float64")]
     for storage, index in itertools.product(("float32", "float64"), ("int32", "int64")):
         made += [
@@ -91,9 +102,10 @@ def name_of(line: str) -> str:
 def test_there_are_as_many_kernels_as_are_counted() -> None:
     made = [*lines(), *descents()]
     assert len(set(map(name_of, made))) == len(made)
-    assert DEEP or len(made) * len(ARCHITECTURES) == (31 + 10) * 4
+    assert DEEP or len(made) * len(ARCHITECTURES) == (40 + 10) * 4
     softmax = {line.split(", ")[1] for line in made if "Softmax" in line}
     assert {"Softmax<3>", f"Softmax<{MOST_CLASSES}>"} <= softmax
+    assert set(JOINT_FORMULAS.values()) < {line.split(", ")[1] for line in made if "SCORE" in line}
     for kernel in ("ROW_PASS", "ONE_BLOCK"):
         assert {line.split(", ")[1] for line in made if line.startswith(kernel)} == set(FORMULAS.values())
     assert {line.split(", ")[1] for line in made if line.startswith("FINISH")} == set(RULES.values())

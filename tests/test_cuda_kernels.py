@@ -16,11 +16,13 @@ import numpy as np
 import pytest
 
 import cuda_cases
+import cuda_scores
 from cuda_cases import CASES, Case, check, check_sparse, check_sums, usual_kernels
+from cuda_scores import SCORE_CASES, ScoreCase, check_scores, kernels_of_scores
 from fake_gpu import COMPILER, Array, FakeCupy, needs_compiler
 from samples import Sample
 from steepest.backends import kernels
-from steepest.backends.kernels import FORMULAS, STORAGES, FusedPass, Layout, layout_of
+from steepest.backends.kernels import FORMULAS, STORAGES, FusedPass, Layout, ScorePass, layout_of, layout_of_scores
 from steepest.losses import LogLoss
 from strategies import KINDS
 from tolerance import tolerance
@@ -31,7 +33,7 @@ pytestmark = needs_compiler
 @pytest.fixture(scope="module")
 def fake(shim_folder: Path) -> FakeCupy:
     fake = FakeCupy(shim_folder)
-    fake.bundle = usual_kernels()
+    fake.bundle = sorted({*usual_kernels(), *kernels_of_scores(SCORE_CASES)})
     return fake
 
 
@@ -49,7 +51,24 @@ def test_cases_are_of_every_loss_storage_and_kernel() -> None:
     assert {case.storage for case in CASES} == set(STORAGES)
     layouts = {layout_of(case.d, case.storage) for case in CASES if cuda_cases.is_by_rows(case)}
     assert {layout.lanes for layout in layouts if layout} >= {1, 2, 4, 8, 16, 32}
-    assert {layout.vectors for layout in layouts if layout} == {1, 2, 4, 8}
+    assert {layout.own for layout in layouts if layout} == {1, 2, 4, 8}
+
+
+@pytest.mark.parametrize("case", SCORE_CASES, ids=lambda case: "-".join(map(str, case)))
+def test_scores_become_slopes_in_any_order_of_threads(fake: FakeCupy, case: ScoreCase) -> None:
+    is_wide = layout_of_scores(case.width, case.dtype) is None
+    assert check_scores(fake, case) == ("WIDE_PASS" if is_wide else "SCORE_PASS")
+
+
+def test_cases_of_scores_are_of_every_loss_and_layout() -> None:
+    layouts = {layout_of_scores(case.width, case.dtype) for case in SCORE_CASES}
+    assert {layout.lanes for layout in layouts if layout} == {1, 2, 8, 16, 32}
+    assert {layout.own for layout in layouts if layout} == {1, 2, 4, 8, 16}
+    assert {layout.at_once for layout in layouts if layout} == {1, 2, 4}
+    assert {kernels.formula_by_columns(cuda_scores.posed(case)[1]) for case in SCORE_CASES} == {
+        *(f"Mean<{formula}>" for formula in FORMULAS.values()),
+        *kernels.JOINT_FORMULAS.values(),
+    }
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -92,6 +111,26 @@ def test_softmax_is_the_portable_formula(fake: FakeCupy, dtype: Any) -> None:
         assert found[8] == values[0] or abs(found[8] - values[0]) <= slack * max(1, abs(values[0])), (target, row)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("width", [9, 600])
+def test_softmax_of_scores_is_the_portable_formula(fake: FakeCupy, width: int, dtype: Any) -> None:
+    """Where classes are equal, where one is far ahead of all, where one is no number, whichever class is the row's."""
+    largest = float(np.finfo(dtype).max)
+    firsts = [[0.0, -0.0, 0.0], [-1e4, 0.0, 1e4], [largest, -largest, 0.0], [np.inf, 0.0, 1.0], [0.0, np.nan, 1.0]]
+    z = np.zeros((3 * len(firsts), width), dtype)
+    z[:, -3:] = np.repeat(firsts, 3, axis=0)
+    y = (width - 1 - np.arange(len(z)) % 3).astype(dtype)
+    loss = LogLoss(n_classes=width)
+    with np.errstate(all="ignore"):
+        values, slopes = loss.value_and_residual(np, y, z)
+    for row in range(len(z)):
+        found = Array(z[row : row + 1].copy())
+        total = ScorePass(fake, loss, dtype, 1)(found, (Array(y[row : row + 1]), None, None)).values[-1]
+        slack = tolerance(dtype, width)
+        np.testing.assert_allclose(found.values[0], slopes[row], rtol=slack, atol=slack)
+        np.testing.assert_allclose(total, values[row], rtol=slack, atol=slack)
+
+
 @pytest.mark.parametrize(("n_parts", "width"), [(1, 3), (255, 32), (257, 34), (70_000, 2)])
 def test_sums_of_chunks(fake: FakeCupy, n_parts: int, width: int) -> None:
     check_sums(fake, n_parts, width)
@@ -124,6 +163,23 @@ def test_layouts_hold_every_entry_of_a_row_once(storage: str) -> None:
     assert layout_of(entries, storage) == Layout(1, 1, 1)
 
 
+@pytest.mark.parametrize("number", ["float32", "float64"])
+def test_layouts_hold_every_score_of_a_row_once(number: str) -> None:
+    widest = 512 if number == "float32" else 256
+    assert layout_of_scores(widest + 1, number) is None
+    for width in range(1, widest + 1):
+        layout = layout_of_scores(width, number)
+        assert layout is not None
+        lanes, own, at_once = layout
+        assert lanes * own >= width
+        # No lane more than is needed: half as many of either would not do.
+        assert lanes == 1 or lanes // 2 * own < width
+        assert own <= 2 or lanes * (own // 2) < width
+        assert 1 <= at_once <= lanes <= 32
+        # What a block takes at a time is of one chunk.
+        assert at_once * (32 // lanes) * 4 <= kernels.CHUNK_ROWS
+
+
 class Plant(NamedTuple):
     """A bug: the kernel it is for, and what it makes of the source."""
 
@@ -134,10 +190,8 @@ class Plant(NamedTuple):
 
 BARRIER = "__syncthreads();\n"
 PLANTS = {
-    "no barrier before the sum of the warps": Plant("row", f"{BARRIER}        for (int c", "\n        for (int c"),
-    "no barrier before the next chunk": Plant(
-        "row", f"{BARRIER}    }}\n}}\n\n// ---- any", "\n    }\n}\n\n// ---- any"
-    ),
+    "no barrier before the sum of the warps": Plant("row", f"{BARRIER}    for (int c", "\n    for (int c"),
+    "no barrier before the next chunk": Plant("row", f"{BARRIER}}}\n\n// ---- rows of w", "\n}\n\n// ---- rows of w"),
     "no barrier before the columns": Plant("any", f"{BARRIER}            for (int c", "\n            for (int c"),
     "no barrier after the columns": Plant("any", f"{BARRIER}        }}\n        if (t", "\n        }\n        if (t"),
     "no barrier in the fold": Plant("fold", f"{BARRIER}    if (part", "\n    if (part"),
@@ -155,6 +209,20 @@ PLANTS = {
     "no barrier before the sums are begun anew": Plant(
         "softmax", f"{BARRIER}    }}\n}}\n\n// ---- the sums", "\n    }\n}\n\n// ---- the sums"
     ),
+    "no barrier before the sum of the scores' warps": Plant("scores", f"{BARRIER}    for (int c", "\n    for (int c"),
+    "no highest score": Plant("scores", "A below = z - highest", "A below = z"),
+    "highest score of a lane": Plant("scores", "A other = __shfl_xor_sync", "A other = 0 * __shfl_xor_sync"),
+    "swapped sign of slopes": Plant("scores", "return e / total - y", "return y - e / total"),
+    "class of another column": Plant("scores", "targets[row] == column", "targets[row] == column + 1"),
+    "rows after the last": Plant("scores", "A weight = row < end ? rows.weight(row) : A(0)", "A weight = 1"),
+    "columns after the last": Plant("scores", "if (k * LANES + lane < width)", "if (true)"),
+    "total of another row": Plant("scores", "lane % ROWS == u ?", "lane % ROWS == 0 ?"),
+    "intercept of another column": Plant("scores", "z += intercept[column]", "z += intercept[0]"),
+    "no mean over columns": Plant("scores", "value += own / width", "value += own"),
+    "no barrier between highest and total": Plant("wide", f"{BARRIER}    return value", "\n    return value"),
+    "total of a thread": Plant("wide", "row_total = joined(row_total, slots, Plus())", "row_total += 0"),
+    "loss of a thread": Plant("wide", "total = joined(total, slots, Plus());\n        if", "if"),
+    "sums of the row before": Plant("wide", "row == begin ? 0 : sums[column]", "row == begin ? 0 : 0"),
     "one entry too many": Plant("csr", "entry < indptr[row + 1]", "entry <= indptr[row + 1]"),
     "no barrier after the last fold": Plant("finish", f"{BARRIER}}}\n\n// ---- a point", "\n}\n\n// ---- a point"),
     "no barrier before what a block knows": Plant("finish", f"{BARRIER}    value = slots", "\n    value = slots"),
@@ -184,6 +252,12 @@ READS_PAST_THE_END = {
     "targets": Plant("row", "targets[row], parameter", "targets[row + 1], parameter"),
     "rows": Plant("row", "if (row < end && column < d)", "if (column < d)"),
     "rows of a batch": Plant("softmax", "warp + u * ANY_WARPS < count ?", "true ?"),
+    "scores": Plant("scores", "row < end && column < width ? scores", "column < width ? scores"),
+    "wide scores": Plant(
+        "wide",
+        "column < width; column += blockDim.x) {\n                h",
+        "column <= width; column += blockDim.x) {\n                h",
+    ),
     "records": Plant("block", "records[number + 1] =", "records[number + 2] ="),
     "columns": Plant("block", "row = threadIdx.x; row < n;", "row = threadIdx.x; row <= n;"),
     "the sums of chunks": Plant("finish", "p < end; p += FOLD_ROWS", "p <= end; p += FOLD_ROWS"),

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 
 import cuda_cases
 import steepest as st
+from cuda_scores import SCORE_CASES, ScoreCase, check_scores
 from fake_gpu import COMPILER, FakeCupy
 from properties import (
     backends_agree,
@@ -167,6 +168,16 @@ def test_kernels_on_a_real_gpu(case: cuda_cases.Case) -> None:
     if case.layout in {"strided", "unaligned"}:
         pytest.skip("what is copied to a GPU is contiguous and aligned there")
     cuda_cases.check_real(xp, case)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("case", SCORE_CASES, ids=str)
+def test_scores_on_a_real_gpu(case: ScoreCase) -> None:
+    try:
+        xp = get_backend("cupy").xp  # type: ignore[attr-defined]
+    except st.BackendUnavailableError as error:
+        pytest.skip(str(error))
+    check_scores(xp, case)
 
 
 @pytest.mark.gpu

@@ -44,10 +44,12 @@ def test_every_part_prints_its_table(
     monkeypatch.setattr(bench, "READ", f'#include "cuda_shim.hpp"\n{bench.READ}EXPORT(kernel)\n')
     monkeypatch.setattr(bench, "SHAPES", [(128, "float32"), (3, "float16")])
     monkeypatch.setattr(bench, "CLASSES", (3,))
+    monkeypatch.setattr(bench, "MANY_CLASSES", (10,))
     layout = kernels.layout_of(128, "float32")
     assert layout is not None
     gpu.bundle = [kernels.row_pass(formula, "float32", layout) for formula in kernels.FORMULAS.values()]
     gpu.bundle += [kernels.any_pass("Softmax<3>", "float32"), kernels.any_pass("LogLoss", "float16")]
+    gpu.bundle += [kernels.score_pass("Entropy<ClassTarget>", storage, 10) for storage in ("float32", "float64")]
     gpu.bundle += [kernels.fold("float32"), kernels.fold("float64")]
     seconds, descend = bench.Bench.seconds, st.descend
     monkeypatch.setattr(bench.Bench, "seconds", lambda self, function: seconds(self, function, 1))

@@ -1,4 +1,4 @@
-"""The objective where X is in the memory of a GPU: the portable formulas, and one fused pass where a loss has one."""
+"""The objective where X is in the memory of a GPU: one fused pass over X, or over the scores between two products."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steepest.backends.kernels import CsrMatrix, has_formula
+from steepest.backends.kernels import CsrMatrix, ScorePass, has_formula, reads_rows
 from steepest.backends.least_squares import LeastSquares
 from steepest.backends.objective import ArrayObjective
 from steepest.backends.spectrum import largest_eigenvalue
@@ -36,9 +36,12 @@ class DeviceObjective(ArrayObjective):
         self.place, self.multiprocessors = place, multiprocessors
         super().__init__(problem, xp)
         self.fused: Any = None
-        if has_formula(self.loss) and not isinstance(self.design, CsrMatrix):
-            rows = self.targets, self.weights, self.offset
-            self.fused = fused_pass(xp, self.loss, self.design, rows, multiprocessors)
+        self.over_scores: Any = None
+        if has_formula(self.loss):
+            self.over_scores = ScorePass(xp, self.loss, self.dtype, multiprocessors)
+            if reads_rows(self.loss) and not isinstance(self.design, CsrMatrix):
+                rows = self.targets, self.weights, self.offset
+                self.fused = fused_pass(xp, self.loss, self.design, rows, multiprocessors)
 
     def _placed(self, problem: Problem) -> Any:
         return self.place(problem)
@@ -52,6 +55,33 @@ class DeviceObjective(ArrayObjective):
         if scores is not None:
             self.latest = original, scores
         return self._split_sums(sums, width)
+
+    def _loss_sums(self, original: Any, blocks: Any) -> tuple[Any, list[Any], tuple[Any, Any]]:
+        if self.over_scores is None:
+            return super()._loss_sums(original, blocks)
+        xp, width = self.xp, self.loss.width
+        coef, intercept = self._cast(original, width)
+        coef_sum = xp.zeros(coef.shape, dtype=xp.float64)
+        sums, kept = xp.zeros(width + 1, dtype=xp.float64), []
+        for rows in blocks:
+            part = self._rows(self.design, rows)
+            slopes = xp.ascontiguousarray(part @ coef.T)
+            if self.keeps_lines:
+                kept.append(xp.empty(slopes.shape, dtype=self.dtype))
+            found = self.over_scores(slopes, self._beside(rows), intercept, kept[-1] if self.keeps_lines else None)
+            sums, coef_sum = sums + found, coef_sum + xp.astype(slopes.T @ part, xp.float64)
+        return sums[-1], kept, (coef_sum, sums[:-1])
+
+    def _residual(self, rows: Any, scores: Any) -> tuple[Any, Any]:
+        if self.over_scores is None:
+            return super()._residual(rows, scores)
+        # What it is asked of is made for it: a point of a line.
+        return self.over_scores(scores, self._beside(rows))[-1], scores
+
+    def _beside(self, rows: Any) -> tuple[Any, Any, Any]:
+        """Return the targets, weights and offset of some rows."""
+        parts = (self.targets, self.weights, self.offset)
+        return tuple(None if part is None else self._rows(part, rows) for part in parts)  # type: ignore[return-value]
 
     def _largest_second_moment(self, weights: Any) -> float:
         if self.fused is None:

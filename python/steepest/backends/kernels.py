@@ -24,20 +24,24 @@ FORMULAS = {
     "poisson": "Poisson",
     "squared_hinge": "SquaredHinge",
 }
-#: Classes up to which softmax has a kernel: with more, what a thread adds up takes too many registers.
+#: Of a loss that is not the mean of one score's, the name of its formula by columns.
+JOINT_FORMULAS = {"softmax": "Entropy<ClassTarget>", "softmax_probabilities": "Entropy<OwnTarget>"}
+#: Classes up to which softmax has a kernel that reads X: with more, what a thread adds up takes too many registers.
 MOST_CLASSES = 8
 #: Of a method, the name of its rule in the source.
 RULES = {"gd": "GradientDescent", "momentum": "Momentum", "nesterov": "Nesterov", "adam": "Adam"}
-#: Kernels of the first file of the source.
-PASSES = ("ROW_PASS", "ANY_PASS", "FOLD", "CSR_PRODUCT")
+#: Kernels that sum over rows.
+PASSES = ("ROW_PASS", "ANY_PASS", "FOLD", "CSR_PRODUCT", "SCORE_PASS", "WIDE_PASS")
 #: Files of the source, in their order.
-SOURCES = ("steepest.cu", "descent.cu")
+SOURCES = ("steepest.cu", "descent.cu", "scores.cu")
 #: Of a type of the entries of X, its name in the source.
 STORAGES = {"float32": "float", "float64": "double", "float16": "float16", "bfloat16": "bfloat16"}
 VECTOR_BYTES, WARP = 16, 32
 #: Words of four bytes of rows that a thread of `ROW_PASS` keeps: loads enough to keep the memory busy, and few enough
 #: registers for several blocks a multiprocessor.
 ROW_WORDS = 32
+#: Of scores likewise, beside which there are sums of columns: of a row at the most, and of several rows.
+SCORE_WORDS, SCORE_ROWS_WORDS = 16, 8
 CHUNK_ROWS, FOLD_PARTS = 512, 256
 ROW_THREADS, ANY_THREADS, FOLD_THREADS, BLOCK_THREADS = 128, 256, 256, 512
 #: Rows that `FINISH` adds by itself: with more, a fold by many blocks comes before it.
@@ -49,12 +53,12 @@ BLOCKS_PER_MULTIPROCESSOR = 8
 
 
 class Layout(NamedTuple):
-    """How `ROW_PASS` spreads rows over a warp."""
+    """How `ROW_PASS` and `SCORE_PASS` spread rows over a warp."""
 
     lanes: int
     """Lanes that share a row."""
-    vectors: int
-    """Vectors of a row that a lane holds."""
+    own: int
+    """Vectors of a row, or scores, that a lane holds."""
     at_once: int
     """Rows that a lane holds."""
 
@@ -73,8 +77,23 @@ def layout_of(n_features: int, storage: str) -> Layout | None:
     return Layout(lanes, own, min(lanes, ROW_WORDS // words))
 
 
+def layout_of_scores(width: int, storage: str) -> Layout | None:
+    """Return how rows of scores are spread over a warp; None if they are too wide for its registers."""
+    words = 2 if storage == "float64" else 1
+    # Two at least, if there are two: what lanes share of a row takes the time of a score.
+    lanes = min(WARP, 1 << (-(-width // 2) - 1).bit_length())
+    own = 1 << (-(-width // lanes) - 1).bit_length()
+    at_once = max(1, min(lanes, SCORE_ROWS_WORDS // (own * words)))
+    return Layout(lanes, own, at_once) if own * words <= SCORE_WORDS else None
+
+
 def has_formula(loss: Loss) -> bool:
-    """Return whether there is a kernel for a loss."""
+    """Return whether the source knows a loss."""
+    return loss.kernel in FORMULAS or loss.kernel in JOINT_FORMULAS
+
+
+def reads_rows(loss: Loss) -> bool:
+    """Return whether there is a kernel for a loss that goes from X to the gradient."""
     return loss.width <= MOST_CLASSES if loss.kernel == "softmax" else loss.width == 1 and loss.kernel in FORMULAS
 
 
@@ -83,14 +102,27 @@ def formula_of(loss: Loss) -> str:
     return f"Softmax<{loss.width}>" if loss.kernel == "softmax" else FORMULAS[loss.kernel]
 
 
+def formula_by_columns(loss: Loss) -> str:
+    """Return the name of a loss's formula for scores that are there."""
+    return JOINT_FORMULAS[loss.kernel] if loss.kernel in JOINT_FORMULAS else f"Mean<{FORMULAS[loss.kernel]}>"
+
+
 def row_pass(formula: str, storage: str, layout: Layout, name: str = "kernel") -> str:
     """Return the line that makes the kernel for rows of whole vectors."""
-    return f"ROW_PASS({name}, {formula}, {STORAGES[storage]}, {layout.lanes}, {layout.vectors}, {layout.at_once})"
+    return f"ROW_PASS({name}, {formula}, {STORAGES[storage]}, {layout.lanes}, {layout.own}, {layout.at_once})"
 
 
 def any_pass(formula: str, storage: str, name: str = "kernel") -> str:
     """Return the line that makes the kernel for any rows."""
     return f"ANY_PASS({name}, {formula}, {STORAGES[storage]})"
+
+
+def score_pass(formula: str, number: str, width: int, name: str = "kernel") -> str:
+    """Return the line that makes the kernel for scores that are there, of some width."""
+    layout = layout_of_scores(width, number)
+    if layout is None:
+        return f"WIDE_PASS({name}, {formula}, {STORAGES[number]})"
+    return f"SCORE_PASS({name}, {formula}, {STORAGES[number]}, {layout.lanes}, {layout.own}, {layout.at_once})"
 
 
 def fold(storage: str, name: str = "kernel") -> str:
@@ -144,12 +176,11 @@ def pointer(array: Any) -> Any:
 
 def add_up(xp: Any, partials: Any) -> Any:
     """Return the sums of the columns, float64, in an order that depends on the number of rows alone."""
-    while True:
+    while len(partials) > 1 or partials.dtype != np.float64:
         sums = xp.empty((segments_of(len(partials)), partials.shape[1]), dtype=xp.float64)
         add_segments(xp, partials, sums)
-        if len(sums) == 1:
-            return sums[0, :]
         partials = sums
+    return partials[0, :]
 
 
 def segments_of(n_parts: int) -> int:
@@ -171,6 +202,11 @@ def add_segments(xp: Any, partials: Any, sums: Any, halted: Any = None) -> None:
 def sums_of(loss: Loss, n_features: int) -> int:
     """Return how many sums a pass makes."""
     return loss.width * (n_features + 1) + 1
+
+
+def parameter_of(loss: Loss, dtype: np.dtype[Any]) -> Any:
+    """Return the number in a loss's formula."""
+    return dtype.type(HIGHEST_EXPONENT[dtype.name] if loss.kernel == "poisson" else loss.parameter)
 
 
 class FusedPass:
@@ -197,8 +233,7 @@ class FusedPass:
         storage, formula, width = str(X.dtype), formula_of(loss), loss.width
         self.formula = formula
         number = np.dtype(self.dtype)
-        highest = HIGHEST_EXPONENT[number.name] if loss.kernel == "poisson" else loss.parameter
-        self.parameter = number.type(highest)
+        self.parameter = parameter_of(loss, number)
         # Several scores take the registers that whole rows would.
         layout = layout_of(self.d, storage) if width == 1 else None
         aligned = X.flags.c_contiguous and X.data.ptr % VECTOR_BYTES == 0
@@ -245,6 +280,48 @@ class FusedPass:
             ),
             shared_mem=self.shared,
         )
+
+
+class ScorePass:
+    """Losses and slopes of a loss that has a formula in one reading of scores, which slopes take the place of."""
+
+    def __init__(self, xp: Any, loss: Loss, dtype: Any, multiprocessors: int) -> None:
+        number = np.dtype(dtype)
+        self.xp, self.width = xp, loss.width
+        self.parameter = parameter_of(loss, number)
+        self.line = score_pass(formula_by_columns(loss), number.name, self.width)
+        is_wide = layout_of_scores(self.width, number.name) is None
+        self.block = ANY_THREADS if is_wide else ROW_THREADS
+        self.shared = self.block // WARP * (1 if is_wide else self.width + 1) * 8
+        self.most_blocks = multiprocessors * BLOCKS_PER_MULTIPROCESSOR
+
+    def __call__(self, scores: Any, rows: tuple[Any, Any, Any], intercept: Any = None, kept: Any = None) -> Any:
+        """Return Σ slopes and Σ losses, (k + 1,) float64, of scores (n, k), C-contiguous, that become the slopes.
+
+        They are without the intercept if it is given, and without the offset; with the one and without the other they
+        go to `kept` if it is given.
+        """
+        chunks = -(-len(scores) // CHUNK_ROWS)
+        partials = self.xp.empty((chunks, self.width + 1), dtype=self.xp.float64)
+        targets, weights, offset = (pointer(part) for part in rows)
+        compiled(self.xp, self.line)(
+            (min(chunks, self.most_blocks),),
+            (self.block,),
+            (
+                scores,
+                targets,
+                weights,
+                offset,
+                self.parameter,
+                pointer(intercept),
+                np.int64(len(scores)),
+                np.int32(self.width),
+                pointer(kept),
+                partials,
+            ),
+            shared_mem=self.shared,
+        )
+        return add_up(self.xp, partials)
 
 
 def by_columns(xp: Any, data: Any, columns: Any, rows: Any, shape: tuple[int, int]) -> tuple[Any, Any, Any]:

@@ -131,10 +131,14 @@ class ArrayObjective:
 
     def _average_loss(self, original: Any) -> tuple[Any, Any, Any]:
         """Return the average loss and its gradients at parameters of X as it is."""
-        losses, scores, sums = self._pass(original, self.loss.width, self._residual, self._blocks())
+        losses, scores, sums = self._loss_sums(original, self._blocks())
         if self.keeps_lines:
             self.latest = original, self.xp.concat(scores)
         return losses / self.total_weight, sums[0] / self.total_weight, sums[1] / self.total_weight
+
+    def _loss_sums(self, original: Any, blocks: Any) -> tuple[Any, list[Any], tuple[Any, Any]]:
+        """Return Σ losses, the scores if they are kept, and the sums of the gradients, over blocks of rows."""
+        return self._pass(original, self.loss.width, self._residual, blocks)
 
     def batches(self, method: Any, seed: int) -> Any:
         """Return the mini-batches of a method: ``rows(step)``, of which there are `per_epoch`."""
@@ -146,7 +150,7 @@ class ArrayObjective:
     def batch_gradient(self, parameters: Any, rows: Any) -> Any:
         """Return an estimate of the smooth part's gradient from some of the rows, unbiased where drawn evenly."""
         original = self.to_original(parameters)
-        _, _, sums = self._pass(original, self.loss.width, self._residual, [self.xp.asarray(rows)])
+        _, _, sums = self._loss_sums(original, [self.xp.asarray(rows)])
         divisor = self.total_weight * (len(rows) / self.n_samples)
         coef, _ = self._split(original)
         _, slope = self.penalty.value_and_gradient(self.xp, coef)

@@ -110,6 +110,9 @@ template <int CLASSES> struct Softmax {
     }
 };
 
+// Chosen, not multiplied: what weighs nothing may be beyond the range of numbers.
+template <class A> __device__ __forceinline__ A weighed(A value, A weight) { return weight > 0 ? value * weight : A(0); }
+
 // What every pass reads beside X. Null weights are ones, null offsets zeros; null scores are not wanted.
 template <class A> struct Rows {
     const A* targets;
@@ -117,6 +120,8 @@ template <class A> struct Rows {
     const A* offset;
     A parameter;
     A* scores;
+
+    __device__ __forceinline__ A weight(int64 row) const { return weights ? weights[row] : A(1); }
 
     // Write the scores of a row, which have no offset yet, and return its weighted value and slopes.
     template <class Loss, int K>
@@ -128,13 +133,9 @@ template <class A> struct Rows {
         }
         if constexpr (K == 1) Loss::template at<A>(z[0], targets[row], parameter, value, slopes[0]);
         else Loss::template at<A>(z, targets[row], value, slopes);
-        if (weights) {
-            // Chosen, not multiplied: what weighs nothing may be beyond the range of numbers.
-            const A weight = weights[row];
-            value = weight > 0 ? value * weight : A(0);
+        value = weighed(value, weight(row));
 #pragma unroll
-            for (int k = 0; k < K; k++) slopes[k] = weight > 0 ? slopes[k] * weight : A(0);
-        }
+        for (int k = 0; k < K; k++) slopes[k] = weighed(slopes[k], weight(row));
     }
     template <class Loss> __device__ __forceinline__ void look(int64 row, A score, A& value, A& slope) const {
         A z[1] = {score}, slopes[1];
@@ -146,6 +147,17 @@ template <class A> struct Rows {
 template <class A> __device__ __forceinline__ A warp_sum(A value, int from) {
     for (int mask = from; mask < WARP; mask <<= 1) value += __shfl_xor_sync(EVERY_LANE, value, mask);
     return value;
+}
+
+// Add up, in their order, what the warps of a block have of each column.
+template <class A> __device__ __forceinline__ void add_warps(const A* sums, int width, A* total) {
+    __syncthreads();
+    for (int column = threadIdx.x; column < width; column += ROW_WARPS * WARP) {
+        A sum = sums[column];
+        for (int other = 1; other < ROW_WARPS; other++) sum += sums[other * width + column];
+        total[column] = sum;
+    }
+    __syncthreads();
 }
 
 // ---- rows of whole, aligned vectors: LANES lanes share a row and hold VECTORS vectors of it each, ROWS rows at a time
@@ -233,13 +245,7 @@ __device__ __forceinline__ void row_pass(
             sums[warp * width + d] = slopes;
             sums[warp * width + d + 1] = total;
         }
-        __syncthreads();
-        for (int column = threadIdx.x; column < width; column += ROW_WARPS * WARP) {
-            A sum = sums[column];
-            for (int other = 1; other < ROW_WARPS; other++) sum += sums[other * width + column];
-            partials[chunk * width + column] = sum;
-        }
-        __syncthreads();
+        add_warps(sums, width, partials + chunk * width);
     }
 }
 
