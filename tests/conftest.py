@@ -52,7 +52,7 @@ def gpu(shim_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCupy
     if COMPILER is None:
         pytest.skip("g++ is not installed: kernels cannot be compiled for the CPU")
     fake = FakeCupy(shim_folder)
-    fake.bundle = usual_kernels()
+    fake.bundle = [*usual_kernels()]
     monkeypatch.setitem(sys.modules, "cupy", fake)
     Reads.count, Reads.trapped = 0, False
     yield fake

@@ -6,10 +6,12 @@ the definition in float64.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +21,7 @@ import pytest
 from numpy.typing import NDArray
 
 from cuda_descents import FEW_WAYS, WAYS, check_descent, kernels_of_ways
-from cuda_scores import FEW_SCORES, check_scores, kernels_of_scores
+from cuda_scores import FEW_SCORES, SCORE_CASES, check_scores, kernels_of_scores
 from fake_gpu import SCHEDULES, Array, FakeCupy
 from samples import Sample, define
 from steepest.backends import kernels, resident
@@ -250,9 +252,10 @@ def check_sparse(fake: FakeCupy, dtype: Any, index: Any, width: int, schedules: 
     assert np.array_equal(sparse.dense(slice(3, 9)).values, dense[3:9])
 
 
-def usual_kernels() -> list[str]:
+@cache
+def usual_kernels() -> tuple[str, ...]:
     """Return the lines of the kernels that most tests of the backend need, all of them compiled together."""
-    made = set(kernels_of(CASES)) | set(kernels_of_ways(WAYS))
+    made = {*kernels_of(CASES), *kernels_of_ways(WAYS), *kernels_of_scores(SCORE_CASES)}
     for storage in ("float32", "float64"):
         made |= {
             kernels.csr_product(storage, index, out) for index in ("int32", "int64") for out in {storage, "float64"}
@@ -262,10 +265,14 @@ def usual_kernels() -> list[str]:
         for formula in kernels.FORMULAS.values():
             made |= {kernels.any_pass(formula, storage), kernels.row_pass(formula, storage, kernels.Layout(1, 1, 1))}
             made |= {kernels.one_block(formula, "gd", storage), kernels.score_pass(f"Mean<{formula}>", storage, 1)}
+            made |= {kernels.one_block(formula, method, storage) for method in ("nesterov", "adam")}
+        for formula, d in itertools.product(("Mse", "LogLoss"), (4, 16)):
+            made.add(kernels.row_pass(formula, storage, kernels.layout_of(d, storage) or kernels.Layout(1, 1, 1)))
         several = [("softmax", KINDS["softmax"].width), ("softmax_probabilities", KINDS["probabilities"].width)]
         made |= {kernels.score_pass(kernels.JOINT_FORMULAS[name], storage, width) for name, width in several}
         made.add(kernels.score_pass("Mean<Mse>", storage, KINDS["two targets"].width))
-    return sorted(made)
+    made |= {kernels.any_pass("Mse", "bfloat16"), kernels.any_pass("Softmax<4>", "float16")}
+    return tuple(sorted(made))
 
 
 def hold(kernel: str) -> None:

@@ -286,7 +286,7 @@ class FakeCupy(ModuleType):
     float32, float64, int32, int64, uint8 = np.float32, np.float64, np.int32, np.int64, np.uint8
     finfo = staticmethod(np.finfo)
 
-    def __init__(self, folder: Path, flags: tuple[str, ...] = ("-O1",)) -> None:
+    def __init__(self, folder: Path, flags: tuple[str, ...] = ("-Og",)) -> None:
         super().__init__("cupy")
         self.folder, self.flags = folder, flags
         self.schedule: int | None = None

@@ -49,7 +49,7 @@ def _few_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def fake(shim_folder: Path) -> FakeCupy:
     fake = FakeCupy(shim_folder)
-    fake.bundle = usual_kernels()
+    fake.bundle = [*usual_kernels()]
     return fake
 
 

@@ -56,7 +56,7 @@ def backend(request: pytest.FixtureRequest, shim_folder: Path) -> Iterator[str]:
             pytest.skip("g++ is not installed: kernels cannot be compiled for the CPU")
         else:
             fake = FakeCupy(shim_folder)
-            fake.bundle = cuda_cases.usual_kernels()
+            fake.bundle = [*cuda_cases.usual_kernels()]
             patch.setitem(sys.modules, "cupy", fake)
             # The order of threads is not the question here: a CPU runs one after the other.
             patch.setattr(resident, "BLOCK_THREADS", 64)
