@@ -16,6 +16,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any, Self
 
 import numpy as np
+import scipy.sparse
 
 from cpu_shim import COMPILER, SCHEDULES, Library, needs_compiler
 from steepest.backends import kernels
@@ -134,6 +135,21 @@ class Array:
 
     def all(self) -> Array:
         return Array(np.asarray(self.values.all()))
+
+
+class ForeignSparse:
+    """A sparse matrix of CuPy."""
+
+    def __init__(self, matrix: Any) -> None:
+        self.matrix, self.shape, self.dtype = matrix, matrix.shape, matrix.dtype
+        self.data, self.indices, self.indptr = (Array(part) for part in (matrix.data, matrix.indices, matrix.indptr))
+
+    @property
+    def has_canonical_format(self) -> bool:
+        return bool(scipy.sparse.csr_array(self.matrix).has_canonical_format)
+
+    def tocsr(self) -> Any:
+        return self
 
 
 def _operator(name: str, function: Callable[..., Any]) -> None:

@@ -24,6 +24,8 @@ READ_RATE, THREADS = 2e10, 4
 DENSE_RATE, SPARSE_RATE = 1e10, 1.5e9
 #: Of a GPU: seconds until it is ready, bytes a second that reach it, and that it reads of its own memory.
 GPU_START, GPU_SEND_RATE, GPU_READ_RATE = 1.0, 1e10, 2e12
+#: Seconds of the launches of a step with a mini-batch, some thirty.
+GPU_BATCH = 1e-4
 #: Steps to a relative gap of 1e-6, with preconditioning. The problems of `benches/cases.py` took 4 to 7 and 7 to 135.
 NEWTON_STEPS, LBFGS_STEPS = 6, 30
 #: Steps of a first-order method with all rows.
@@ -180,20 +182,24 @@ def worth_a_gpu(problem: Problem, plan: Plan) -> bool:
     """Return whether a GPU should take less than half the time, X brought there included.
 
     Seconds of the cores as above, for as many passes as the method should need and `n_steps` allows; of a GPU a start,
-    the way of X there at 1e10 bytes a second, and passes at 2e12, half of what an H100 reads.
+    the way of X there at 1e10 bytes a second, and passes at 2e12, half of what an H100 reads. A step with a mini-batch
+    is its share of a pass, and 1e-4 seconds of launches on a GPU.
     """
     design, method = problem.design, plan.method
-    if isinstance(design, Csr) and getattr(method, "batch_size", None) is not None:
+    batch_size, launches = getattr(method, "batch_size", None), 0.0
+    if isinstance(design, Csr) and batch_size is not None:
         # Every batch is sorted by columns first, and waited for.
         return False
     usual = {"lbfgs": LBFGS_STEPS, "newton": 2 * NEWTON_STEPS}.get(method.name, plan.n_steps)
-    passes, size = min(plan.n_steps, usual), _entries(problem) * design.dtype.itemsize
+    passes, size = float(min(plan.n_steps, usual)), _entries(problem) * design.dtype.itemsize
+    if batch_size is not None:
+        passes, launches = passes * min(1.0, batch_size / problem.n_samples), passes * GPU_BATCH
     here = passes * _pass_seconds(problem)
     if plan.strategy == "gram":
         here, passes = _gram_seconds(problem) + 2 * _pass_seconds(problem), 3
     elif method.name == "newton":
         here = _newton_seconds(problem)
-    return GPU_START + size / GPU_SEND_RATE + passes * size / GPU_READ_RATE < here / 2
+    return GPU_START + size / GPU_SEND_RATE + passes * size / GPU_READ_RATE + launches < here / 2
 
 
 def _readable(seconds: float) -> str:
