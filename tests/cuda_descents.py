@@ -19,7 +19,7 @@ from fake_gpu import SCHEDULES, FakeCupy
 from steepest.backends import kernels, resident
 from steepest.backends.array import ArrayBackend
 from steepest.backends.device import DeviceLeastSquares, DeviceObjective
-from steepest.backends.kernels import FORMULAS, RULES
+from steepest.backends.kernels import RULES
 from steepest.backends.objective import ArrayObjective
 from steepest.methods import METHODS
 from steepest.problem import Plan, Problem, Solution
@@ -46,9 +46,9 @@ class Way(NamedTuple):
     """Step sizes are "auto" if this is not zero, and the curvature that they begin with so many times too small."""
 
 
-#: Every method by every maker, every loss by one block, both types, steps that are tried and such that are not. More
-#: columns than a warp has lanes, and fewer; one chunk of rows, and several; sums that `FINISH` adds by itself, and such
-#: that were folded before.
+#: Every method by every maker and of several scores, every loss by one block, both types, steps that are tried and such
+#: that are not. More columns than a warp has lanes, and fewer; one chunk of rows, and several; sums that `FINISH` adds
+#: by itself, and such that were folded before.
 WAYS = [
     *(Way(maker, method, penalised=True) for maker, method in itertools.product(("grid", "block", "moments"), RULES)),
     Way("block", "gd", "binary", n=1100, d=5, understated=3),
@@ -59,6 +59,9 @@ WAYS = [
     Way("grid", "momentum", "huber", intercept=False, understated=3),
     Way("folds", "gd", "binary", "float32", n=1100, d=4, understated=3),
     Way("folds", "adam", "mse", n=1100, d=33),
+    *(Way("grid", method, "softmax", d=5, penalised=True) for method in RULES),
+    Way("grid", "nesterov", "softmax", "float32", n=1100, d=40, penalised=True, understated=3),
+    Way("folds", "momentum", "softmax", n=1100, intercept=False, understated=3),
     Way("moments", "nesterov", d=70, n=100, intercept=False, penalised=True),
     Way("moments", "momentum", d=5, n=90, penalised=True, understated=5),
     Way("moments", "nesterov", d=5, n=90, intercept=False, penalised=True, understated=5),
@@ -67,6 +70,7 @@ WAYS = [
 #: By kernel, those that bugs are planted for; a sanitizer gets the last one.
 FEW_WAYS = {
     "finish": [Way("grid", "nesterov", d=40, n=530, penalised=True), Way("grid", "adam", d=3, n=40, penalised=True)],
+    "several": [Way("grid", "gd", "softmax", d=3, n=40, penalised=True)],
     "block": [Way("block", "gd", d=40, n=530, penalised=True), Way("block", "momentum", "poisson", d=3, n=600)],
     "moments": [Way("moments", "nesterov", d=40, n=90, penalised=True)],
     "momentum": [Way("moments", "momentum", d=3, n=40, penalised=True, understated=5)],
@@ -82,7 +86,7 @@ def problem_of(way: Way) -> Problem:
         weights=np.linspace(0, 2, way.n),
         alpha=0.05 * way.penalised,
         l1_ratio=way.l1_ratio,
-        offset=np.linspace(-0.5, 0.5, way.n),
+        offset=np.linspace(-0.5, 0.5, way.n * sample.width).reshape((way.n, -1) if sample.width > 1 else -1),
     )
     return replace(sample.problem(), fit_intercept=way.intercept, precondition=way.penalised)
 
@@ -195,11 +199,11 @@ def kernels_of_ways(ways: Sequence[Way]) -> list[str]:
     """Return the lines of the kernels that descents need, for the pass at zero parameters too."""
     made = set()
     for way in ways:
-        formula, dtype = FORMULAS[problem_of(way).loss.kernel], way.dtype
+        loss, dtype = problem_of(way).loss, way.dtype
         if way.maker == "moments":
             made.add(kernels.quadratic(way.method))
             continue
-        layout = kernels.layout_of(way.d, dtype)
+        formula, layout = kernels.formula_of(loss), kernels.layout_of(way.d, dtype) if loss.width == 1 else None
         made.add(kernels.any_pass(formula, dtype) if layout is None else kernels.row_pass(formula, dtype, layout))
         made.add(kernels.fold(dtype))
         if way.maker == "block":

@@ -96,7 +96,7 @@ def refusals(way: Way) -> Counter[bool]:
 
 
 @pytest.mark.usefixtures("_few_threads")
-@pytest.mark.parametrize("kind", LOSSES)
+@pytest.mark.parametrize("kind", [*LOSSES, "softmax"])
 @pytest.mark.parametrize("method", TRIED)
 @pytest.mark.parametrize("l1_ratio", [None, 0.0, 0.5])
 def test_tried_steps_are_those_of_the_loop(fake: FakeCupy, kind: str, method: str, l1_ratio: float | None) -> None:
@@ -204,15 +204,15 @@ def goes_on(fake: FakeCupy, way: Way, n_steps: int, first: int) -> Solution:
     return whole
 
 
-def descend(n: int, n_steps: int, d: int = 3, **options: Any) -> st.Fit:
-    sample = example("binary", n=n, d=d)
+def descend(n: int, n_steps: int, d: int = 3, kind: str = "binary", **options: Any) -> st.Fit:
+    sample = example(kind, n=n, d=d)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", st.ConvergenceWarning)
         return st.descend(sample.X, sample.y, loss="log_loss", n_steps=n_steps, backend="cupy", **options)
 
 
 def test_launches_of_a_step(gpu: FakeCupy, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two, three beyond 16,384 rows; by one block, or from moments, none of its own."""
+    """Two, three beyond 16,384 rows; by one block, or from moments, none of its own; of several scores always two."""
     options: dict[str, Any] = {"learning_rate": 0.01, "tol": 0.0}
     descend(50, 31, **options)
     assert gpu.launches == ["ONE_BLOCK"]
@@ -221,6 +221,9 @@ def test_launches_of_a_step(gpu: FakeCupy, monkeypatch: pytest.MonkeyPatch) -> N
     descend(50, 31, method="nesterov")
     assert Counter(gpu.launches)["ONE_BLOCK"] == 1
     assert gpu.launches[-1] == "ONE_BLOCK"
+    gpu.launches.clear()
+    descend(50, 1, kind="softmax", **options)
+    assert gpu.launches == ["FINISH", "ANY_PASS", "FINISH", "ANY_PASS", "FINISH"]
     monkeypatch.setattr(resident, "BLOCK_BYTES", 0)
     for n, expected in ((50, {"ANY_PASS": 1, "FINISH": 1}), (512 * 33, {"ANY_PASS": 1, "FOLD": 1, "FINISH": 1})):
         gpu.launches.clear()
@@ -236,17 +239,20 @@ def test_launches_of_a_step(gpu: FakeCupy, monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.usefixtures("_few_threads")
 @pytest.mark.parametrize("limit", [0, resident.BLOCK_BYTES])
-@pytest.mark.parametrize(("method", "rate"), [("gd", 0.01), ("nesterov", "auto")])
-def test_making_steps_reads_and_allocates_nothing(
-    gpu: FakeCupy, method: str, rate: Any, limit: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("method", "rate", "loss"),
+    [("gd", 0.01, "binary"), ("nesterov", "auto", "binary"), ("momentum", "auto", "softmax")],
+)
+def test_making_steps_reads_and_allocates_nothing(  # noqa: PLR0917
+    gpu: FakeCupy, method: str, rate: Any, loss: str, limit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A descent within a trap for reads is the same; a look is one read, whatever the number of steps."""
     monkeypatch.setattr(resident, "BLOCK_BYTES", limit)
     options: dict[str, Any] = {"method": method, "learning_rate": rate, "tol": 1e-9}
-    free = descend(30, 70, d=2, **options)
+    free = descend(30, 70, d=2, kind=loss, **options)
     makes, counts = 0, []
-    for kind in (resident.ByGrid, resident.ByBlock):
-        make = kind.make
+    for maker in (resident.ByGrid, resident.ByBlock):
+        make = maker.make
 
         def trapped(self: Any, count: int, make: Any = make) -> None:
             nonlocal makes
@@ -259,10 +265,10 @@ def test_making_steps_reads_and_allocates_nothing(
                 assert gpu.largest == 0, "memory was asked for"
                 Reads.trapped, gpu.largest = False, largest
 
-        monkeypatch.setattr(kind, "make", trapped)
+        monkeypatch.setattr(maker, "make", trapped)
     for n_steps in (70, 300):
         Reads.count = makes = 0
-        kept = descend(30, n_steps, d=2, **options)
+        kept = descend(30, n_steps, d=2, kind=loss, **options)
         counts.append(Reads.count - makes)
         assert makes <= 5
         assert n_steps == 300 or kept.parameters.tobytes() == free.parameters.tobytes()

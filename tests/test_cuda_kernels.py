@@ -231,7 +231,10 @@ PLANTS = {
     "no barrier after the pass": Plant("block", f"{BARRIER}}}\n\n// ---- the sums", "\n}\n\n// ---- the sums"),
     "no barrier after the moments": Plant("moments", f"{BARRIER}}}\n\n// ---- kernels", "\n}\n\n// ---- kernels"),
     "uphill": Plant("finish", "v.prox(v.point - step.size", "v.prox(v.point + step.size"),
-    "a penalty on the intercept": Plant("finish", "j < d ? set.l1 : 0", "set.l1"),
+    "a penalty on the intercept": Plant("finish", "j < n_coef() ? set.l1 : 0", "set.l1"),
+    "slope of another score": Plant("several", "sums[n_coef() + j / d]", "sums[n_coef()]"),
+    "shift of another score": Plant("several", "int j = k * d + threadIdx.x; j <", "int j = threadIdx.x; j <"),
+    "value of another place": Plant("several", "sums[n_coef() + n_scores]", "sums[n_coef() + 1]"),
     "no end": Plant("block", ": step >= progress->last ", ": step > progress->last "),
     "a step after the end": Plant(
         "finish", "progress->step = ending ? reached", "progress->step = ending ? reached + 1"

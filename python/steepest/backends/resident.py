@@ -72,21 +72,22 @@ class Resident:
         self.method: Any = plan.method
         self.rule: Any = loop.FullBatch(plan).rule
         self.searches = not isinstance(self.rule, SCHEDULES)
-        self.d, self.m = objective.n_features, objective.n_parameters
+        self.d, self.m, self.width = objective.n_features, objective.n_parameters, objective.loss.width
         self.n_before = int(state.get("n_made", [0])[0])
         self.state = state
         # Second moments have been divided by the weights already.
         self.total_weight = 1.0 if isinstance(objective, LeastSquares) else objective.total_weight
         vectors = np.zeros((VECTORS, self.m))
         vectors[SCALE] = 1
-        vectors[CENTER, : self.d], vectors[SCALE, : self.d] = to_host(objective.center), to_host(objective.scale)
+        for row, of_columns in ((CENTER, objective.center), (SCALE, objective.scale)):
+            vectors[row, : objective.n_coef] = np.tile(to_host(of_columns), self.width)
         vectors[POINT] = start
         for row, name in enumerate(MEMORY[self.method.name], REMEMBERED):
             vectors[row] = state.get(name, start if name == "previous" else 0.0)
         self.vectors = xp.asarray(vectors)
-        self.parameters = xp.zeros(self.d + 1, dtype=self.dtype)
+        self.parameters = xp.zeros(self.width * (self.d + 1), dtype=self.dtype)
         self.settings = xp.asarray(self._settings())
-        self.sums = xp.zeros(self.d + 2, dtype=xp.float64)
+        self.sums = xp.zeros(kernels.sums_of(objective.loss, self.d), dtype=xp.float64)
         self.progress = xp.zeros(5, dtype=xp.int64)
         most = min(plan.n_steps + 1, MOST_STEPS)
         self.sizes = xp.zeros((most, 3), dtype=xp.float64)
@@ -140,6 +141,7 @@ class Resident:
             self.records,
             self.parameters,
             np.int32(self.d),
+            np.int32(self.width),
             np.int32(self.m),
         )
 
@@ -181,7 +183,7 @@ class ByGrid:
         self.sums = [fused.partials]
         while len(self.sums[-1]) > FINISH_PARTS:
             segments = kernels.segments_of(len(self.sums[-1]))
-            self.sums.append(self.xp.empty((segments, resident.d + 2), dtype=self.xp.float64))
+            self.sums.append(self.xp.empty((segments, len(resident.sums)), dtype=self.xp.float64))
         self.finish = compiled(
             self.xp, kernels.finish(resident.method.name, str(self.sums[-1].dtype), resident.dtype.name)
         )
@@ -278,11 +280,12 @@ def begun(
             return None
         here = Resident(xp, objective, plan, start, state, np.float64)
         return here, ByMoments(here, objective)
-    if objective.fused is None or objective.loss.width > 1:
+    if objective.fused is None:
         return None
     here = Resident(xp, objective, plan, start, state, objective.dtype)
     is_small = objective.n_samples * objective.n_features * here.dtype.itemsize <= BLOCK_BYTES
-    return here, (ByBlock if is_small and objective.fused.is_recordable else ByGrid)(here, objective.fused)
+    by_block = is_small and here.width == 1 and objective.fused.is_recordable
+    return here, (ByBlock if by_block else ByGrid)(here, objective.fused)
 
 
 def evaluated(xp: Any, objective: Any, parameters: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]] | None:

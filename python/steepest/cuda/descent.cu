@@ -1,8 +1,9 @@
 
 // ==== Steps of a descent that nobody looks at: from the sums of a pass, `finish` judges the point and makes the next one
 //
-// In the variables of the descent, v = w · scale and c = b + Σ w · center; the intercept, if it is fitted, is the last,
-// with scale one and center zero. All of it in float64 and by one block. Kernels: FINISH(…), ONE_BLOCK(…), QUADRATIC(…).
+// In the variables of the descent, v = w · scale and c = b + Σ w · center: the coefficients of one score after the
+// other, then, if they are fitted, the intercepts, with scale one and center zero. All of it in float64 and by one
+// block. Of several scores there is FINISH(…) alone, of one ONE_BLOCK(…) and QUADRATIC(…), too.
 // They are compiled without contractions, so that a step is w − η ∇F(w) to the last bit; where one is meant it is `fma`.
 
 // Why a descent ends; in the order of ENDS in resident.py.
@@ -131,12 +132,13 @@ template <class A> struct Descent {
     // The step and the ending, then what was found at each point, and the size of the step that led there.
     Record* records;
     A* parameters;
-    int d, n_variables;
+    int d, n_scores, n_variables;
 
+    __device__ __forceinline__ int n_coef() const { return n_scores * d; }
     __device__ __forceinline__ double* row(int number) const { return vectors + number * n_variables; }
 
     __device__ __forceinline__ Variable variable(const Settings& set, int j) const {
-        return {row(2)[j], row(5)[j], row(3)[j], row(4)[j], j < d ? set.l1 : 0, row(1)[j]};
+        return {row(2)[j], row(5)[j], row(3)[j], row(4)[j], j < n_coef() ? set.l1 : 0, row(1)[j]};
     }
 
     __device__ __forceinline__ double mapping(const Settings& set, int j) const {
@@ -151,16 +153,17 @@ template <class A> struct Descent {
         const Settings set = *settings;
         Course now = set.course;
         const int64 step = progress->step, number = step - progress->first;
-        const double slope = sums[d] / set.total_weight;
         double ridge = 0, rough = 0, largest = 0;
         for (int j = threadIdx.x; j < n_variables; j += blockDim.x) {
-            const double coef = j < d ? point[j] / scale[j] : 0;
+            const bool is_coef = j < n_coef();
+            const double coef = is_coef ? point[j] / scale[j] : 0, slope = sums[j] / set.total_weight;
+            const double of_score = is_coef ? sums[n_coef() + j / d] / set.total_weight : 0;
             ridge += 0.5 * set.l2 * coef * coef;
             rough += set.l1 * fabs(coef);
-            gradient[j] = j < d ? (sums[j] / set.total_weight + set.l2 * coef - slope * center[j]) / scale[j] : slope;
+            gradient[j] = is_coef ? (slope + set.l2 * coef - of_score * center[j]) / scale[j] : slope;
             largest = Larger()(largest, fabs(mapping(set, j)));
         }
-        const double value = sums[d + 1] / set.total_weight + joined(ridge, slots, Plus());
+        const double value = sums[n_coef() + n_scores] / set.total_weight + joined(ridge, slots, Plus());
         const bool is_taken = now.trials == 0 || (now.size > 0 && value <= now.bound + set.rounding(value));
         int ending;
         if (is_taken) {
@@ -216,14 +219,17 @@ template <class A> struct Descent {
     // Give the next pass its parameters.
     __device__ __forceinline__ void expose(double* slots) const {
         double *center = row(0), *scale = row(1), *point = row(2);
-        double shift = 0;
-        for (int j = threadIdx.x; j < d; j += blockDim.x) {
-            const double coef = point[j] / scale[j];
-            parameters[j] = (A)coef;
-            shift += coef * center[j];
+        for (int k = 0; k < n_scores; k++) {
+            const int intercept = n_coef() + k;
+            double shift = 0;
+            for (int j = k * d + threadIdx.x; j < (k + 1) * d; j += blockDim.x) {
+                const double coef = point[j] / scale[j];
+                parameters[j] = (A)coef;
+                shift += coef * center[j];
+            }
+            shift = joined(shift, slots, Plus());
+            if (threadIdx.x == 0) parameters[intercept] = n_variables > n_coef() ? (A)(point[intercept] - shift) : A(0);
         }
-        shift = joined(shift, slots, Plus());
-        if (threadIdx.x == 0) parameters[d] = n_variables > d ? (A)(point[d] - shift) : A(0);
         __syncthreads();
     }
 
@@ -342,9 +348,11 @@ __device__ __forceinline__ void quadratic(
 
 #define DESCENT(number)                                                                                                \
     Progress *progress, Settings *settings, const Sizes *sizes, double *vectors, double *sums, Record *records,        \
-        number *parameters, int d, int n_variables
+        number *parameters, int d, int n_scores, int n_variables
 #define DESCENT_OF(number)                                                                                             \
-    const Descent<number> descent = {progress, settings, sizes, vectors, sums, records, parameters, d, n_variables}
+    const Descent<number> descent = {                                                                                  \
+        progress, settings, sizes, vectors, sums, records, parameters, d, n_scores, n_variables                        \
+    }
 #define FINISH(name, method, part, number)                                                                             \
     extern "C" __global__ void __launch_bounds__(FOLD_ROWS * WARP, OTHER_BLOCKS) name(                                 \
         const part* parts, int64 n_parts, DESCENT(number)                                                              \
@@ -353,7 +361,7 @@ __device__ __forceinline__ void quadratic(
         SHARED_MEMORY(double, slots);                                                                                  \
         DESCENT_OF(number);                                                                                            \
         if (!n_parts) return descent.expose(slots);                                                                    \
-        last_fold(parts, n_parts, d + 2, sums);                                                                        \
+        last_fold(parts, n_parts, n_scores * (d + 1) + 1, sums);                                                       \
         descent.finish<method>(slots);                                                                                 \
     }                                                                                                                  \
     EXPORT(name)
