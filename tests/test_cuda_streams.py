@@ -60,11 +60,13 @@ def test_the_bits_are_those_of_x_on_the_gpu(
         ("mse", {"method": "sgd", "batch_size": 64}),
         ("poisson", {"method": "nesterov", "precondition": True}),
         ("softmax", {"method": "lbfgs"}),
+        ("probabilities", {"method": "lbfgs"}),
+        ("two targets", {"method": "sgd", "batch_size": 64}),
         ("binary", {"method": "newton"}),
     ],
 )
 def test_whatever_reads_rows_finds_them(small: FakeCupy, kind: str, options: dict[str, Any]) -> None:
-    """Mini-batches, moments, Hessians, several scores: by the portable formulas."""
+    """Mini-batches, moments, Hessians, several scores: where no pass goes through X."""
     found = descend(2100, kind, **options)
     sample = example(kind, n=2100)
     with warnings.catch_warnings():

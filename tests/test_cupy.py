@@ -80,8 +80,12 @@ def test_descents_are_those_of_the_reference(gpu: FakeCupy, kind: str, method: s
 @pytest.mark.parametrize("n_classes", [3, 8, 9])
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("method", ["nesterov", "lbfgs"])
-def test_softmax_of_few_classes_is_fused(gpu: FakeCupy, method: str, order: Any, n_classes: int) -> None:
+def test_softmax_of_few_classes_is_fused(
+    gpu: FakeCupy, method: str, order: Any, n_classes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With line searches, which keep the scores, and without; of more classes, by two products and a pass between."""
+    # Two blocks, the first of two chunks.
+    monkeypatch.setattr(device, "BLOCK_BYTES", 520 * 8 * 3)
     sample = example("softmax", n=530).but(y=np.arange(530.0) % n_classes, n_classes=n_classes).cast(np.float64, order)
     options: dict[str, Any] = {"method": method, "strategy": "stream", "alpha": 0.1, "n_steps": 4}
     options |= {"sample_weight": np.linspace(0, 2, 530), "fit_intercept": method == "lbfgs"}

@@ -176,11 +176,12 @@ def pointer(array: Any) -> Any:
 
 def add_up(xp: Any, partials: Any) -> Any:
     """Return the sums of the columns, float64, in an order that depends on the number of rows alone."""
-    while len(partials) > 1 or partials.dtype != np.float64:
+    while True:
         sums = xp.empty((segments_of(len(partials)), partials.shape[1]), dtype=xp.float64)
         add_segments(xp, partials, sums)
+        if len(sums) == 1:
+            return sums[0, :]
         partials = sums
-    return partials[0, :]
 
 
 def segments_of(n_parts: int) -> int:
@@ -321,7 +322,7 @@ class ScorePass:
             ),
             shared_mem=self.shared,
         )
-        return add_up(self.xp, partials)
+        return partials[0, :] if chunks == 1 else add_up(self.xp, partials)
 
 
 def by_columns(xp: Any, data: Any, columns: Any, rows: Any, shape: tuple[int, int]) -> tuple[Any, Any, Any]:
