@@ -85,7 +85,7 @@ def test_softmax_of_few_classes_is_fused(
 ) -> None:
     """With line searches, which keep the scores, and without; of more classes, by two products and a pass between."""
     # Two blocks, the first of two chunks.
-    monkeypatch.setattr(device, "BLOCK_BYTES", 520 * 8 * 3)
+    monkeypatch.setattr(device, "BLOCK_BYTES", 520 * 8 * 9)
     sample = example("softmax", n=530).but(y=np.arange(530.0) % n_classes, n_classes=n_classes).cast(np.float64, order)
     options: dict[str, Any] = {"method": method, "strategy": "stream", "alpha": 0.1, "n_steps": 4}
     options |= {"sample_weight": np.linspace(0, 2, 530), "fit_intercept": method == "lbfgs"}
@@ -96,6 +96,17 @@ def test_softmax_of_few_classes_is_fused(
     usual = {"ANY_PASS" if is_few else "SCORE_PASS", "FOLD", *(["FINISH"] if is_few and method == "nesterov" else [])}
     # What is tried along a line is scores.
     assert usual <= set(gpu.launches) <= usual | ({"SCORE_PASS"} if method == "lbfgs" else set())
+
+
+@pytest.mark.parametrize(("d", "n_classes"), [(3, 12), (12, 3)])
+def test_a_block_of_rows_and_its_scores_are_of_a_size(
+    gpu: FakeCupy, d: int, n_classes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However few columns there are, the scores of many classes must fit, too."""
+    monkeypatch.setattr(device, "BLOCK_BYTES", 100 * 8 * 12)
+    sample = example("softmax", n=530, d=d).but(y=np.arange(530.0) % n_classes, n_classes=n_classes)
+    objective = device.DeviceObjective(sample.problem(), gpu, lambda posed: gpu.asarray(posed.design), 1)
+    assert [rows.stop - rows.start for rows in objective._blocks()] == [100] * 5 + [30]
 
 
 @pytest.mark.parametrize("kind", ["mse", "two targets"])

@@ -109,7 +109,8 @@ class DeviceObjective(ArrayObjective):
     def _blocks(self) -> Iterator[slice]:
         # Products with a sparse matrix are of all its rows.
         whole = isinstance(self.design, CsrMatrix)
-        return blocks(self.n_samples, self.n_samples if whole else rows_of(BLOCK_BYTES, self.n_features))
+        widest = max(self.n_features, self.loss.width)
+        return blocks(self.n_samples, self.n_samples if whole else rows_of(BLOCK_BYTES, widest))
 
     def _parts(self) -> Iterator[tuple[slice, Any]]:
         for rows, part in parts(self.design):
