@@ -40,13 +40,17 @@ pub fn log1p_and_inverse<T: Real, const FUSED: bool>(x: T) -> (T, T) {
 fn polynomial<T: Real, const FUSED: bool>(coefficients: &[T], x: T, square: T) -> T {
     let mut sums = [T::ZERO; 2];
     for k in (0..coefficients.len()).rev() {
-        sums[k % 2] = multiply_add::<T, FUSED>(sums[k % 2], square, coefficients[k]);
+        // The highest of each start a sum: the compiler must not leave out 0 · x², which may be NaN.
+        let is_first = k + 2 >= coefficients.len();
+        let coefficient = coefficients[k];
+        sums[k % 2] = if is_first { coefficient } else { multiply_add::<T, FUSED>(sums[k % 2], square, coefficient) };
     }
     multiply_add::<T, FUSED>(x, sums[1], sums[0])
 }
 
+/// a · b + c, fused where that is asked for.
 #[inline(always)]
-fn multiply_add<T: Real, const FUSED: bool>(a: T, b: T, c: T) -> T {
+pub fn multiply_add<T: Real, const FUSED: bool>(a: T, b: T, c: T) -> T {
     if FUSED { a.fused(b, c) } else { a * b + c }
 }
 

@@ -12,6 +12,9 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 /// Sums that run side by side, to hide the latency of an addition.
 const ACCUMULATORS: usize = 4;
+/// Registers, and terms, that are summed before their sum joins others: with more, sums in `f32` lose digits.
+const REGISTERS_OF_A_SUM: usize = 64;
+pub const TERMS_OF_A_SUM: usize = 512;
 
 /// Names of instruction sets for `use_instructions`, the narrowest first, and what people call them.
 const INSTRUCTION_SETS: [(&str, &str); if cfg!(target_arch = "x86_64") { 3 } else { 2 }] = [
@@ -96,15 +99,27 @@ pub fn instruction_set() -> &'static str {
     INSTRUCTION_SETS[place(arch())].1
 }
 
-/// Σ aᵢ bᵢ, spread over the lanes of a register, for kernels that are already compiled for `S`.
+/// Σ aᵢ bᵢ, spread over the lanes of a register, for kernels that are already compiled for `S`. Every few registers it
+/// calls `meanwhile`.
 #[inline(always)]
-pub fn product<S: Simd, T: Real>(simd: S, a: &[T], b: &[T]) -> T::Vector<S> {
+pub fn product<S: Simd, T: Real>(simd: S, a: &[T], b: &[T], mut meanwhile: impl FnMut()) -> T::Vector<S> {
+    let mut total = T::zeros(simd);
+    let length = REGISTERS_OF_A_SUM * T::lanes::<S>(&total).len();
+    for (a, b) in a.chunks(length).zip(b.chunks(length)) {
+        total = T::add_lanes(simd, total, product_of_part(simd, a, b, &mut meanwhile));
+    }
+    total
+}
+
+#[inline(always)]
+fn product_of_part<S: Simd, T: Real>(simd: S, a: &[T], b: &[T], meanwhile: &mut impl FnMut()) -> T::Vector<S> {
     let (a_whole, a_rest) = T::whole::<S>(a);
     let (b_whole, b_rest) = T::whole::<S>(b);
     let mut sums = [T::zeros(simd); ACCUMULATORS];
     let (a_groups, a_last) = a_whole.as_chunks::<ACCUMULATORS>();
     let (b_groups, b_last) = b_whole.as_chunks::<ACCUMULATORS>();
     for (a, b) in a_groups.iter().zip(b_groups) {
+        meanwhile();
         for k in 0..ACCUMULATORS {
             sums[k] = T::multiply_add(simd, a[k], b[k], sums[k]);
         }
@@ -129,7 +144,7 @@ fn join<S: Simd, T: Real>(simd: S, sums: [T::Vector<S>; ACCUMULATORS]) -> T::Vec
 #[pulp::with_simd(dot = arch())]
 #[inline(always)]
 pub fn dot_with_simd<S: Simd, T: Real>(simd: S, a: &[T], b: &[T]) -> T {
-    T::total(simd, product(simd, a, b))
+    T::total(simd, product(simd, a, b, || {}))
 }
 
 /// Σ aᵢ.
@@ -149,6 +164,17 @@ pub fn sum_with_simd<S: Simd, T: Real>(simd: S, a: &[T]) -> T {
     }
     sums[1] = T::add_lanes(simd, sums[1], T::partial(simd, rest));
     T::total(simd, join::<S, T>(simd, sums))
+}
+
+/// Σ aᵢ, for any number of them.
+#[pulp::with_simd(total = arch())]
+#[inline(always)]
+pub fn total_with_simd<S: Simd, T: Real>(simd: S, a: &[T]) -> f64 {
+    let mut total = 0.0;
+    for part in a.chunks(TERMS_OF_A_SUM) {
+        total += sum_with_simd(simd, part).to_f64();
+    }
+    total
 }
 
 /// The totals of four registers: together they take a third of the exchanges that each would by itself.

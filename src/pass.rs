@@ -11,7 +11,7 @@
 
 use crate::design::Design;
 use crate::error::Error;
-use crate::lanes::{add_scaled, dot, sum, vectorized};
+use crate::lanes::{add_scaled, dot, sum, total, vectorized};
 use crate::memory::{ask, ask_for_vectors, bytes_of, reserve};
 use crate::real::Real;
 use crate::reduce::Team;
@@ -366,7 +366,7 @@ pub fn fill_rows<T: Real>(scores: &mut [T], intercept: &[T]) {
 
 fn add_column_sums<T: Real>(sums: &mut [f64], residual: &[T]) {
     match sums {
-        [one] => *one += sum(residual).to_f64(),
+        [one] => *one += total(residual),
         several => {
             for row in residual.chunks_exact(several.len()) {
                 for (sum, r) in several.iter_mut().zip(row) {

@@ -4,7 +4,7 @@
 
 use super::Design;
 use crate::error::{Error, expect_length};
-use crate::lanes::vectorized;
+use crate::lanes::{TERMS_OF_A_SUM, vectorized};
 use crate::lines::{Lines, MOST_NARROW};
 use crate::real::Real;
 use faer::linalg::matmul::triangular::{BlockStructure, matmul as triangular_matmul};
@@ -15,27 +15,30 @@ use std::ops::Range;
 /// Blocks of rows that meet several vectors go through a matrix product, which wants to be large; a block of this size
 /// stays in the second level of cache. Of 64, 128, 256 and 512 KiB the best.
 const ROW_BLOCK_BYTES: usize = 256 << 10;
-/// Blocks of rows that meet one vector. While a block is read again the processor reads nothing ahead, so blocks of short
-/// rows are short, and what follows is asked for meanwhile. On a Zen 5, of the rate of only reading, two threads: rows of
-/// 64 to 512 bytes 60 to 68 % without asking, 85 to 91 % with it; of 1 KiB 66 and 87 %. Of longer rows the processor reads
-/// enough ahead by itself, and asking takes 15 % away.
+/// Blocks of rows that meet one vector. While a block is read again the processor reads nothing ahead, so blocks are
+/// short, and what follows is asked for meanwhile. On a Zen 5, of the rate of only reading, two threads: rows of 64 to 512
+/// bytes 60 to 68 % without asking, 85 to 91 % with it; of 1 and 3 KiB 77 and 98 %; of 6 KiB 82 and 88 %. Of longer rows
+/// the processor reads enough ahead by itself, if a block has enough of them. Blocks of 16 KiB of rows of 512 bytes give
+/// 84 %, of 8 KiB 74 %; of rows of 256 bytes the shorter blocks are the faster ones.
 const NARROW_ROW_BLOCK_BYTES: usize = 4 << 10;
-const SHORT_ROW_BYTES: usize = 1 << 10;
+const SHORT_ROW_BYTES: usize = 256;
 const SHORT_ROW_BLOCK_BYTES: usize = 6 << 10;
+const MIDDLE_ROW_BYTES: usize = 8 << 10;
+const MIDDLE_ROW_BLOCK_BYTES: usize = 16 << 10;
 const LONG_ROW_BLOCK_BYTES: usize = 64 << 10;
+const FEWEST_LONG_ROWS: usize = 16;
 /// Bytes ahead at which memory answers in time: one block, or two where they are shorter than this.
 const BYTES_AHEAD: usize = 8 << 10;
 /// What most caches hold from pass to pass: of such data blocks of 64 KiB are the faster ones, 1.2 to 1.9 times; at 25 MB
 /// they are 1.5 times slower.
 const CACHED_BYTES: usize = 4 << 20;
-const FEWEST_ROW_BLOCK_ROWS: usize = 16;
 /// Columns are read in pieces; larger blocks keep the pieces long enough for the hardware to read ahead.
 const COLUMN_BLOCK_BYTES: usize = 256 << 10;
-/// Bounds on a block's rows. Each entry of the gradient is one running sum over the rows of a row-major block, but
-/// spread over many lanes in a column-major one: that one may be longer for the same rounding in `f32`.
+/// Bounds on a block's rows. Each entry of the gradient is one running sum over the rows of a row-major block; those of a
+/// column-major one are summed in parts.
 const MOST_ROW_BLOCK_ROWS: usize = 512;
 const MOST_COLUMN_BLOCK_ROWS: usize = 4096;
-const FEWEST_BLOCK_ROWS: usize = 8;
+const FEWEST_BLOCK_ROWS: usize = 4;
 /// Rows whose weighted products are summed by one matrix product: enough for its full rate, and in cache.
 const GRAM_ROWS: usize = 128;
 
@@ -66,8 +69,8 @@ impl<'a, T: Real> RowMajor<'a, T> {
     }
 
     /// Whether the rows come from memory at every pass, and need to be asked for.
-    fn streams_short_rows(&self) -> bool {
-        size_of_val(self.data) > CACHED_BYTES && self.n_features * size_of::<T>() <= SHORT_ROW_BYTES
+    fn needs_asking(&self) -> bool {
+        size_of_val(self.data) > CACHED_BYTES && self.n_features * size_of::<T>() <= MIDDLE_ROW_BYTES
     }
 
     /// A block of rows, to be read for one of the two products; each asks for half of a block that follows.
@@ -75,7 +78,7 @@ impl<'a, T: Real> RowMajor<'a, T> {
         let (count, length, end) = (rows.len(), self.n_features, rows.end * self.n_features);
         let data = self.block(rows);
         let mut next: &[T] = &[];
-        if self.streams_short_rows() {
+        if self.needs_asking() {
             let skipped = if size_of_val(data) < BYTES_AHEAD { data.len() } else { 0 };
             let (first, half) = (end + skipped, data.len() / 2);
             let wanted = match product {
@@ -108,14 +111,16 @@ impl<T: Real> Design<T> for RowMajor<'_, T> {
         if width > 1 {
             return rows_within::<T>(ROW_BLOCK_BYTES, self.n_features + width, MOST_ROW_BLOCK_ROWS);
         }
-        let bytes = if !self.streams_short_rows() {
-            LONG_ROW_BLOCK_BYTES
+        let (bytes, fewest) = if !self.needs_asking() {
+            (LONG_ROW_BLOCK_BYTES, FEWEST_LONG_ROWS)
         } else if self.n_features <= MOST_NARROW {
-            NARROW_ROW_BLOCK_BYTES
+            (NARROW_ROW_BLOCK_BYTES, FEWEST_BLOCK_ROWS)
+        } else if self.n_features * size_of::<T>() <= SHORT_ROW_BYTES {
+            (SHORT_ROW_BLOCK_BYTES, FEWEST_BLOCK_ROWS)
         } else {
-            SHORT_ROW_BLOCK_BYTES
+            (MIDDLE_ROW_BLOCK_BYTES, FEWEST_BLOCK_ROWS)
         };
-        rows_within::<T>(bytes, self.n_features, MOST_ROW_BLOCK_ROWS).max(FEWEST_ROW_BLOCK_ROWS)
+        rows_within::<T>(bytes, self.n_features, MOST_ROW_BLOCK_ROWS).max(fewest)
     }
 
     fn add_scores(&self, rows: Range<usize>, coef: &[T], scores: &mut [T]) {
@@ -208,7 +213,9 @@ impl<T: Real> Design<T> for ColumnMajor<'_, T> {
 
     fn add_gradient(&self, rows: Range<usize>, residual: &[T], gradient: &mut [T]) {
         if residual.len() == rows.len() {
-            self.columns(rows).add_dots(residual, gradient);
+            for (start, residual) in rows.step_by(TERMS_OF_A_SUM).zip(residual.chunks(TERMS_OF_A_SUM)) {
+                self.columns(start..start + residual.len()).add_dots(residual, gradient);
+            }
         } else {
             add_gradient_rows(self.block(rows), residual, gradient);
         }

@@ -24,6 +24,7 @@ const LONG_BYTES: usize = 8 << 10;
 const MOST_LANES: usize = 16;
 /// Lines that one sweep over the sum adds, to load and store the sum once for all of them.
 const LINES_AT_ONCE: usize = 8;
+const FEWER_AT_ONCE: usize = 4;
 
 /// Lines of `length` entries, each `stride` after the one before.
 #[derive(Clone, Copy)]
@@ -96,16 +97,15 @@ fn add_wide_dots_with_simd<S: Simd, T: Real>(simd: S, lines: Lines<'_, T>, vecto
     let are_long = lines.length * size_of::<T>() >= LONG_BYTES;
     let (groups, alone) = sums[..lines.count].as_chunks_mut::<DOTS_AT_ONCE>();
     let first_alone = groups.len() * DOTS_AT_ONCE;
-    let mut ahead = Ahead::new(lines.next, groups.len());
+    let mut ahead = Ahead::new(lines.next, groups.len() * T::whole::<S>(vector).0.len());
     for (g, sums) in groups.iter_mut().enumerate() {
-        ahead.ask();
         let group = [0, 1, 2, 3].map(|k| lines.line(g * DOTS_AT_ONCE + k));
         let mut found = [T::zeros(simd); DOTS_AT_ONCE];
         if are_long {
             found = products(simd, group, vector);
         } else {
             for k in 0..DOTS_AT_ONCE {
-                found[k] = product(simd, group[k], vector);
+                found[k] = product(simd, group[k], vector, || ahead.ask());
             }
         }
         for (sum, found) in sums.iter_mut().zip(totals::<S, T>(simd, found)) {
@@ -113,7 +113,7 @@ fn add_wide_dots_with_simd<S: Simd, T: Real>(simd: S, lines: Lines<'_, T>, vecto
         }
     }
     for (k, sum) in alone.iter_mut().enumerate() {
-        *sum += T::total(simd, product(simd, lines.line(first_alone + k), vector));
+        *sum += T::total(simd, product(simd, lines.line(first_alone + k), vector, || {}));
     }
 }
 
@@ -164,27 +164,48 @@ fn add_wide_lines_with_simd<S: Simd, T: Real>(simd: S, lines: Lines<'_, T>, weig
     if add_short_lines(simd, lines, weights, sum) {
         return;
     }
-    let (groups, rest) = weights[..lines.count].as_chunks::<LINES_AT_ONCE>();
-    let mut ahead = Ahead::new(lines.next, groups.len());
-    for (group, weights) in groups.iter().enumerate() {
-        ahead.ask();
-        let line = |k: usize| lines.line(group * LINES_AT_ONCE + k);
-        add_scaled_lines(simd, [0, 1, 2, 3, 4, 5, 6, 7].map(line), *weights, sum);
+    let weights = &weights[..lines.count];
+    let n_sweeps = weights.len().div_ceil(LINES_AT_ONCE);
+    let mut ahead = Ahead::new(lines.next, n_sweeps * T::whole::<S>(sum).0.len());
+    let mut done = add_groups::<S, T, LINES_AT_ONCE>(simd, lines, 0, weights, sum, &mut ahead);
+    done += add_groups::<S, T, FEWER_AT_ONCE>(simd, lines, done, weights, sum, &mut ahead);
+    add_groups::<S, T, 1>(simd, lines, done, weights, sum, &mut ahead);
+}
+
+/// The same for as many groups of N lines as there are from line `first` on; returns how many lines that were.
+#[inline(always)]
+fn add_groups<S: Simd, T: Real, const N: usize>(
+    simd: S,
+    lines: Lines<'_, T>,
+    first: usize,
+    weights: &[T],
+    sum: &mut [T],
+    ahead: &mut Ahead<'_, T>,
+) -> usize {
+    let (groups, _) = weights[first..].as_chunks::<N>();
+    for (g, weights) in groups.iter().enumerate() {
+        let group = std::array::from_fn(|k| lines.line(first + g * N + k));
+        add_scaled_lines(simd, group, *weights, sum, ahead);
     }
-    for (k, &weight) in rest.iter().enumerate() {
-        add_scaled_lines(simd, [lines.line(groups.len() * LINES_AT_ONCE + k)], [weight], sum);
-    }
+    groups.len() * N
 }
 
 /// sum ← sum + Σ weightₖ · lineₖ
 #[inline(always)]
-fn add_scaled_lines<S: Simd, T: Real, const N: usize>(simd: S, lines: [&[T]; N], weights: [T; N], sum: &mut [T]) {
+fn add_scaled_lines<S: Simd, T: Real, const N: usize>(
+    simd: S,
+    lines: [&[T]; N],
+    weights: [T; N],
+    sum: &mut [T],
+    ahead: &mut Ahead<'_, T>,
+) {
     let weights = weights.map(|weight| T::splat(simd, weight));
     let (whole, rest) = T::whole_mut::<S>(sum);
     let lines = lines.map(|line| T::whole::<S>(line));
     let count = whole.len();
     let bodies = lines.map(|(body, _)| &body[..count]);
     for j in 0..count {
+        ahead.ask();
         let added = combine::<S, T, N>(simd, weights, bodies.map(|body| body[j]));
         whole[j] = T::add_lanes(simd, whole[j], added);
     }

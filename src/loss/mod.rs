@@ -11,7 +11,7 @@ mod pointwise;
 mod rowwise;
 
 use crate::error::Error;
-use crate::lanes::{Kernel, sum, vectorized_kernel};
+use crate::lanes::{Kernel, total, vectorized_kernel};
 use crate::real::Real;
 use pointwise::{HuberAt, Logistic, PoissonAt, SquaredError, SquaredHingeAt, pointwise, second_derivatives};
 use rowwise::{cross_entropy, probabilities, softmax, squared_errors};
@@ -111,7 +111,7 @@ impl Loss {
         values: &mut [T],
     ) -> f64 {
         vectorized_kernel(Evaluation { loss: self, targets, weights, scores, values });
-        sum(values).to_f64()
+        total(values)
     }
 
     /// Replaces the scores of a block by what `second_derivative` needs: ∂²ℓ/∂z², or the probabilities of the classes.

@@ -1,6 +1,6 @@
 //! Losses of one score a row.
 
-use crate::elementary::{exp, log1p_and_inverse};
+use crate::elementary::{exp, log1p_and_inverse, multiply_add};
 use crate::lanes::vectorized;
 use crate::real::Real;
 
@@ -32,18 +32,17 @@ impl<T: Real> Point<T> for SquaredError {
 pub struct Logistic;
 
 impl<T: Real> Point<T> for Logistic {
-    /// With e = exp(−|z|), value and derivative keep their relative accuracy at both ends: nothing of size one is
-    /// subtracted from something close to one. The choice between z > 0 and z < 0 is made by two maxima of numbers
-    /// in [0, 1], because a conditional would become a branch and keep the loop over a block from being vector code.
+    /// With e = exp(−|z|), value and derivative keep their relative accuracy at both ends: where y is 0 or 1, nothing of
+    /// size one is subtracted from something close to one. The choice between z > 0 and z < 0 is made by a maximum of
+    /// numbers in [0, 1], because a conditional would become a branch and keep the loop from being vector code.
     #[inline(always)]
     fn at<const FUSED: bool>(self, y: T, z: T) -> (T, T) {
         let magnitude = z.magnitude();
         let e = exp::<T, FUSED>(-magnitude);
         let positive = z.is_positive();
-        let (of_miss, of_hit) = (larger(e, positive), larger(e, T::ONE - positive));
-        let numerator = (T::ONE - y) * of_miss - y * of_hit;
+        let numerator = multiply_add::<T, FUSED>(-y, e, larger(e, positive) - y);
         let (logarithm, inverse) = log1p_and_inverse::<T, FUSED>(e);
-        (z * positive - y * z + logarithm, numerator * inverse)
+        (multiply_add::<T, FUSED>(z, positive - y, logarithm), numerator * inverse)
     }
 
     #[inline(always)]
