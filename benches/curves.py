@@ -11,9 +11,12 @@ import matplotlib as mpl
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
-#: Okabe and Ito's colours, told apart by colour-blind eyes too.
-COLOURS = ("#D55E00", "#0072B2", "#56B4E9", "#009E73", "#E69F00", "#CC79A7", "#000000", "#999999", "#F0E442", "#7F3B08")
-MARKERS = "osD^vPX*hp"
+#: Okabe and Ito's colours, told apart by colour-blind eyes too, and three more.
+COLOURS = (
+    *("#D55E00", "#0072B2", "#56B4E9", "#009E73", "#E69F00", "#CC79A7", "#000000", "#999999", "#F0E442"),
+    *("#7F3B08", "#882255", "#117733"),
+)
+MARKERS = "osD^vPX*hp<>"
 NOTHING_LEFT = 1e-12
 
 
