@@ -6,12 +6,13 @@ import os
 import signal
 import time
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dask
 import numpy as np
 from dask import delayed
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, wait
 from scipy import sparse
 
 from steepest.distributed import LOCAL
@@ -102,6 +103,31 @@ def poison(number: int) -> tuple[Any, Any]:
     if number == 5:
         die()
     return block(number)
+
+
+def deadly(number: int, folder: str, deaths: int) -> tuple[Any, Any]:
+    """Return a block, which kills the first that read it; they are counted in a folder, once it is there."""
+    while not Path(folder).exists():
+        time.sleep(0.05)
+    if len(list(Path(folder).iterdir())) < deaths:
+        Path(folder, str(os.getpid())).touch()
+        die()
+    return block(number)
+
+
+def suspects(client: Client, folder: Path, deaths: int) -> list[Any]:
+    """Return two blocks that Dask has given up: the first waited at the only worker whenever it died of the other.
+
+    The cluster is one that had one worker from the start: of two that die, one may still be on its way back.
+    """
+    second = client.submit(deadly, 1, str(folder), deaths, priority=1, pure=False)
+    first = client.submit(block, 0, pure=False)
+    while sum(map(len, client.processing().values())) < 2:
+        time.sleep(0.05)
+    folder.mkdir()
+    wait([first, second])
+    assert [first.status, second.status] == ["error", "error"]
+    return [first, second]
 
 
 def broken(number: int) -> tuple[Any, Any]:

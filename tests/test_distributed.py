@@ -18,7 +18,8 @@ import steepest
 from steepest.blocks import merged
 from steepest.checkpoint import read_checkpoint
 from steepest.distributed import connected
-from steepest.distributed.cluster import grouped, subtrees
+from steepest.distributed.cluster import grouped
+from steepest.distributed.tasks import subtrees
 from tolerance import tolerance
 
 pytest.importorskip("distributed", reason="needs dask.distributed")
@@ -262,6 +263,22 @@ def test_a_partition_that_cannot_be_read_is_named() -> None:
 def test_a_partition_that_kills_its_workers_is_named() -> None:
     with pytest.raises(steepest.ClusterError, match=r"^partition 5: each of the 4 workers that read it died"):
         steepest.descend([delayed(poison)(number) for number in range(8)], None, **OPTIONS)
+
+
+def test_a_partition_that_kills_its_workers_is_named_rather_than_one_that_waited_there(tmp_path: Path) -> None:
+    with clusters.cluster(1) as client:
+        suspects = clusters.suspects(client, tmp_path / "deaths", 99)
+        with pytest.raises(steepest.ClusterError, match=r"^partition 1: each of the 4 workers that read it died"):
+            steepest.descend(suspects, None, **OPTIONS)
+    # Four, and one that read nothing else.
+    assert len(list((tmp_path / "deaths").iterdir())) == 5
+
+
+def test_partitions_that_workers_outlive_in_the_end_are_read(tmp_path: Path) -> None:
+    """What killed their workers may have been something else."""
+    with clusters.cluster(1) as client:
+        suspects = clusters.suspects(client, tmp_path / "deaths", 4)
+        assert_same(steepest.descend(suspects, None, **OPTIONS), steepest.descend(*together(2), **OPTIONS))
 
 
 @pytest.mark.usefixtures("two")

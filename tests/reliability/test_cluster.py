@@ -180,19 +180,22 @@ async def nothing() -> None:
     """Do nothing."""
 
 
+@pytest.mark.parametrize(
+    ("numbers", "named"),
+    [((5,), "partition 0"), ((5, 5), "one of the partitions 0, 1")],
+)
 def test_workers_that_do_not_come_back_are_missed_by_the_name_of_what_they_read(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, numbers: tuple[int, ...], named: str
 ) -> None:
+    """Of what waited there one is as good as the other: nobody is left to try them."""
     monkeypatch.setattr(passes, "ANSWER", 1.0)
     monkeypatch.setattr(passes, "NO_WORKER", 1.5)
     with clusters.cluster(1) as client:
         for nanny in client.cluster.workers.values():
             # As one whose worker dies before it is known to have started.
             monkeypatch.setattr(nanny, "instantiate", nothing)
-        rows = [delayed(clusters.poison)(number) for number in (5,)]
-        message = (
-            r"^no worker has been there for 1\.5 s; the last ones died as they read partition 0; their logs say why"
-        )
+        rows = [delayed(clusters.poison)(number) for number in numbers]
+        message = rf"^no worker has been there for 1\.5 s; the last ones died as they read {named}; their logs say why"
         with limit(LIMIT), pytest.raises(steepest.ClusterError, match=message):
             steepest.descend(rows, None, **OPTIONS)
 

@@ -19,7 +19,8 @@ import numpy as np
 
 from steepest.blocks import Rows
 from steepest.data import PARQUET
-from steepest.distributed.cluster import ANSWER, RETRIES, Partitions, about, called
+from steepest.distributed.cluster import ANSWER, RETRIES, Partitions
+from steepest.distributed.tasks import about, called
 from steepest.errors import ClusterError, InputError, MissingPackageError
 
 if TYPE_CHECKING:

@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import copy
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from steepest.design import aligned
+from steepest.distributed.tasks import Refused, called, deaths, joined, mapped, part, same, subtrees, union
 from steepest.errors import ClusterError, InputError, SteepestError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from distributed import Client, Future
 
-    Nodes = dict[tuple[int, int], Any]
+    from steepest.distributed.tasks import Nodes
 
 #: Results that one task merges, and that the client takes by itself.
 FAN_IN = 8
@@ -36,12 +35,6 @@ LONGEST = "1 hour"
 RETRIES = 2
 #: Bytes from which on what all tasks read goes to the workers once, and from them to each other.
 LARGE = 1 << 16
-
-
-class Refused(NamedTuple):
-    """What the user must mend, as a result: what is raised, Dask tries again, as if that could help."""
-
-    message: str
 
 
 class Partitions:
@@ -59,7 +52,7 @@ class Partitions:
         self.joining: list[Future] = []
         self.looked = -1.0
         self.apart = False
-        """Whether each partition is a task of its own, to find the one that kills its worker."""
+        """Whether each partition is a task of its own, as one of them may have killed its workers."""
 
     def spread(self, n_threads: int, answer_bytes: float) -> tuple[Partitions, int]:  # noqa: ARG002
         """Return itself and the threads of the worker that has fewest: tasks of one worker share them."""
@@ -79,7 +72,7 @@ class Partitions:
         """Return the partitions ``function(partition, *broadcast)``, kept on the workers once they are computed."""
         shared = self._shared(broadcast)
         made = [
-            self.client.submit(_mapped, number, function, future, *shared, pure=False, retries=RETRIES)
+            self.client.submit(mapped, number, function, future, *shared, pure=False, retries=RETRIES)
             for number, future in enumerate(self.futures)
         ]
         return Partitions(self.client, made)
@@ -90,10 +83,7 @@ class Partitions:
             with self._named():
                 nodes = self._whole(task, merge, broadcast)
         finally:
-            # A task that failed may be waited for by others, and tried again.
-            for future in (*(future for future, _ in self.running), *self.joining):
-                future.release()
-            self.running, self.joining = [], []
+            self._release()
         (result,) = nodes.values()
         return result
 
@@ -105,15 +95,54 @@ class Partitions:
         try:
             return self._nodes(self.groups, task, merge, broadcast)
         except _killed_worker():
-            if self.apart or self._failed(self.futures):
-                raise
-        # Whatever waits at a worker that dies is suspected with the task that killed it: read one after the other, it
-        # is known, or has the memory that it needs.
+            # Whatever waits at a worker that dies is suspected with what killed it: the partition that a task reads,
+            # another that is computed there again, the task.
+            pass
         self.apart, self.looked = True, 0.0
         nodes: Nodes = {}
-        for number in range(len(self)):
-            nodes |= self._nodes([("", [number])], task, merge, broadcast)
+        # Those that failed come first: one of them may be the one.
+        for number in sorted(range(len(self)), key=lambda number: self.futures[number].status != "error"):
+            nodes |= self._alone(number, task, merge, broadcast)
         return subtrees(nodes, len(self), merge)
+
+    def _alone(
+        self, number: int, task: Callable[..., Any], merge: Callable[[Any, Any], Any], broadcast: tuple[Any, ...]
+    ) -> Nodes:
+        """Read one partition while nothing else is computed: a worker that dies meanwhile dies of it."""
+        self._settle()
+        try:
+            return self._nodes([("", [number])], task, merge, broadcast)
+        except _killed_worker() as error:
+            if error.task == self.running[0][0].key:
+                raise _deadly(number, error) from error
+        # Dask gave the partition up, perhaps for another that lay beside it, and ends it at one more death.
+        self._settle()
+        self._again(self.futures[number])
+        try:
+            return self._nodes([("", [number])], task, merge, broadcast)
+        except _killed_worker() as error:
+            raise _deadly(number, error) from error
+
+    def _settle(self) -> None:
+        """Wait until nothing is computed any more."""
+        computed = (*self.futures, *(future for future, _ in self.running))
+        self._wait([future for future in computed if not future.done()])
+        self._release()
+
+    def _release(self) -> None:
+        """Forget the tasks of this pass: one that failed may be waited for by others, and tried again."""
+        for future in (*(future for future, _ in self.running), *self.joining):
+            future.release()
+        self.running, self.joining = [], []
+
+    def _again(self, future: Future) -> None:
+        """Have what failed computed once more."""
+
+        async def ask() -> None:
+            # `Client.retry` knows no tasks but its own futures, and it is one below them that failed.
+            await self.client.scheduler.retry(keys=[future.key], client=self.client.id)
+
+        self.client.sync(ask, callback_timeout=ANSWER)
 
     def _nodes(
         self,
@@ -126,7 +155,7 @@ class Partitions:
         shared, n = self._shared(broadcast), len(self)
         parts = [
             self.client.submit(
-                _part,
+                part,
                 (task, merge),
                 n,
                 numbers,
@@ -143,17 +172,17 @@ class Partitions:
         self.running = [(future, numbers) for future, (_, numbers) in zip(parts, groups, strict=True)]
         while len(parts) > FAN_IN:
             parts = [
-                self.client.submit(_joined, parts[i : i + FAN_IN], n, merge, pure=False)
+                self.client.submit(joined, parts[i : i + FAN_IN], n, merge, pure=False)
                 for i in range(0, len(parts), FAN_IN)
             ]
             self.joining += parts
-        return subtrees(_union(self._results(parts)), n, merge)
+        return subtrees(union(self._results(parts)), n, merge)
 
     def _shared(self, broadcast: tuple[Any, ...]) -> list[Any]:
         """Return arguments that all tasks have in common; large arrays as futures."""
         # Not scattered: what is scattered dies with its worker, what a task returned is computed again.
         return [
-            self.client.submit(_same, value, pure=False) if getattr(value, "nbytes", 0) >= LARGE else value
+            self.client.submit(same, value, pure=False) if getattr(value, "nbytes", 0) >= LARGE else value
             for value in broadcast
         ]
 
@@ -219,34 +248,30 @@ class Partitions:
 
     def _last_words(self) -> str:
         """Return what workers did when they died, as far as the scheduler knows, and what may help."""
-        keys = [future.key for future in self.futures]
-        deaths: list[int] = self.client.run_on_scheduler(_deaths, keys=keys)
-        of_passes: list[int] = self.client.run_on_scheduler(_deaths, keys=[future.key for future, _ in self.running])
-        for (_, numbers), n in zip(self.running, of_passes, strict=True):
+        died = self._died(self.futures, deep=True)
+        for (_, numbers), n in zip(self.running, self._died([future for future, _ in self.running]), strict=True):
             for number in numbers:
-                deaths[number] = max(deaths[number], n)
-        if not any(deaths):
+                died[number] = max(died[number], n)
+        if not any(died):
             return "; start some"
-        suspects = [number for number, n in enumerate(deaths) if n == max(deaths)]
+        suspects = [number for number, n in enumerate(died) if n == max(died)]
         return (
             f"; the last ones died as they read {_listed(suspects)}; their logs say why; most often memory is short: "
             "make partitions smaller, and start workers again"
         )
 
+    def _died(self, futures: Sequence[Future], *, deep: bool = False) -> list[int]:
+        """Return how many workers each task has cost; of what is done the last ones did not die."""
+        counts: list[int] = self.client.run_on_scheduler(deaths, keys=[future.key for future in futures], deep=deep)
+        return [0 if future.done() else n for future, n in zip(futures, counts, strict=True)]
+
     @contextmanager
     def _named(self) -> Iterator[None]:
         """Say what went wrong in words that name the partition."""
-        from distributed import KilledWorker
         from distributed.comm import CommClosedError
 
         try:
             yield
-        except KilledWorker as error:
-            died = error.allowed_failures + 1
-            raise ClusterError(
-                f"{self._culprit(error.task)}: each of the {died} workers that read it died; their logs say why; most "
-                "often memory is short: make partitions smaller"
-            ) from error
         except SteepestError:
             raise
         except (Exception, asyncio.CancelledError) as error:
@@ -259,18 +284,16 @@ class Partitions:
                 ) from error
             raise ClusterError(f"{culprit}: {type(error).__name__}: {error}") from error
 
-    def _culprit(self, task: Any = None) -> str:
-        """Return which partition failed, or made this task of a pass fail."""
+    def _culprit(self) -> str:
+        """Return which partition failed, or made a task of this pass fail."""
         waited = time.monotonic()
         # News of the partition itself may come after that of the task which read it.
-        while not (numbers := self._failed(self.futures)) and time.monotonic() - waited < MOMENT:
-            if any(future.key == task for future, _ in self.running):
-                break
+        while not (failed := self._failed(self.futures)) and time.monotonic() - waited < MOMENT:
             time.sleep(MOMENT / 10)
-        if not numbers:
-            failed = self._failed([future for future, _ in self.running])
-            numbers = [number for group in failed for number in self.running[group][1]]
-        return _listed(numbers)
+        tasks = self._failed([future for future, _ in self.running])
+        read = [number for task in tasks for number in self.running[task][1]]
+        # Others may have failed before: not all are read any more where one is read alone.
+        return _listed([number for number in failed if number in read] or read or failed)
 
     @staticmethod
     def _failed(futures: Sequence[Future]) -> list[int]:
@@ -301,94 +324,17 @@ def grouped(held: list[list[str]], threads: dict[str, int]) -> list[tuple[str, l
         loads[least].append(loads[most].pop())
 
 
-def subtrees(nodes: Nodes, n: int, merge: Callable[[Any, Any], Any]) -> Nodes:
-    """Merge neighbours wherever both are there, in the tree that `blocks.merged` has for `n` results.
-
-    A node (start, span) stands for the results `start` to ``start + span``. Whatever is merged when, the one node that
-    is left in the end was made by the same merges.
-    """
-    nodes, span = dict(nodes), 1
-    while span < n:
-        for start in sorted(start for start, width in nodes if width == span and start % (2 * span) == 0):
-            if start + span >= n:
-                nodes[start, 2 * span] = nodes.pop((start, span))
-            elif (start + span, span) in nodes:
-                left, right = nodes.pop((start, span)), nodes.pop((start + span, span))
-                nodes[start, 2 * span] = right if left is None else left if right is None else merge(left, right)
-        span *= 2
-    return nodes
-
-
-def _union(parts: Iterable[Nodes]) -> Nodes:
-    return {place: value for nodes in parts for place, value in nodes.items()}
-
-
-def _part(
-    verbs: tuple[Any, Any], n: int, numbers: list[int], partitions: list[Any], *broadcast: Any
-) -> Nodes | Refused:
-    """Run the task on some partitions, on a worker, up to the first that is refused."""
-    task, merge = verbs
-    nodes: Nodes = {}
-    for number, partition in zip(numbers, partitions, strict=True):
-        result = _mapped(number, task, partition, *broadcast)
-        if isinstance(result, Refused):
-            return result
-        nodes = subtrees({**nodes, (number, 1): result}, n, merge)
-    return nodes
-
-
-def _joined(parts: list[Nodes | Refused], n: int, merge: Callable[[Any, Any], Any]) -> Nodes | Refused:
-    """Merge what other tasks returned, which stays as it is: it may be asked for again."""
-    found: list[Nodes] = []
-    for part in parts:
-        if isinstance(part, Refused):
-            return part
-        found.append(part)
-    return subtrees(copy.deepcopy(_union(found)), n, merge)
-
-
-def _mapped(number: int, function: Callable[..., Any], partition: Any, *broadcast: Any) -> Any:
-    settled = partition is None or isinstance(partition, Refused)
-    return partition if settled else about(number, function, partition, *broadcast)
-
-
-def about(number: int, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function; what it complains of is said of a partition, and returned where only the user can mend it."""
-    try:
-        return function(*map(aligned, arguments))
-    except InputError as error:
-        named = str(error).startswith(called(number))
-        return Refused(str(error) if named else f"{called(number)}: {error}")
-    except Exception as error:
-        raise ClusterError(f"{called(number)}: {type(error).__name__}: {error}") from error
-
-
-def called(number: int) -> str:
-    """Return what messages call a partition."""
-    return f"partition {number}"
+def _deadly(number: int, error: Any) -> ClusterError:
+    """Return what is raised for a partition that kills workers, also one that has nothing else to do."""
+    return ClusterError(
+        f"{called(number)}: each of the {error.allowed_failures + 1} workers that read it died, also where nothing "
+        "else was read; their logs say why; most often memory is short: make partitions smaller"
+    )
 
 
 def _listed(numbers: list[int]) -> str:
     listed = ", ".join(map(str, numbers))
     return f"partition {listed}" if len(numbers) == 1 else f"one of the partitions {listed or 'asked for'}"
-
-
-def _deaths(keys: list[Any], dask_scheduler: Any) -> list[int]:
-    """Return how many workers died while each task was theirs, or one that it needs; on the scheduler."""
-    found = []
-    for key in keys:
-        waiting, seen = [dask_scheduler.tasks.get(key)], set()
-        while waiting:
-            task = waiting.pop()
-            if task is not None and task not in seen:
-                seen.add(task)
-                waiting += task.dependencies
-        found.append(max((task.suspicious for task in seen), default=0))
-    return found
-
-
-def _same(value: Any) -> Any:
-    return value
 
 
 def _killed_worker() -> Any:
