@@ -192,6 +192,18 @@ def test_any_number_of_threads_gives_the_same_bits(loss: str, tmp_path: Path, da
 
 
 @pytest.mark.usefixtures("many_blocks")
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_a_loss_beyond_all_numbers_ends_the_descent_without_a_warning(
+    n_threads: int, tmp_path: Path, data: Any
+) -> None:
+    X, _, weights = data
+    # A square is a number, the sum of those of a block is not.
+    given, others = as_npy(tmp_path, X, np.full(N, 3e153), weights)
+    with pytest.raises(st.DivergenceError):
+        st.descend(given, y=others["y"], loss="mse", strategy="stream", n_steps=3, n_threads=n_threads)
+
+
+@pytest.mark.usefixtures("many_blocks")
 def test_a_system_that_reads_only_where_it_is(tmp_path: Path, data: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     given, others = as_npy(tmp_path, *data)
     options: dict[str, Any] = {**others, "loss": "log_loss", "n_steps": 4, "n_threads": 3}
