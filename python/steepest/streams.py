@@ -17,7 +17,7 @@ from steepest.blocks import Blocks, Part, Rows, merged, reduced
 from steepest.distributed import is_distributed, partitions
 from steepest.errors import InputError
 from steepest.sources import file_parts, is_path
-from steepest.sources.arrays import NpyPart, opener
+from steepest.sources.arrays import NpyPart, opening
 from steepest.sources.tables import batches_part
 
 if TYPE_CHECKING:
@@ -100,11 +100,11 @@ class Stream:
         return read_ahead(self._blocks([self.parts[i] for i in order]))
 
     def _blocks(self, parts: Sequence[Part]) -> Generator[Any]:
-        opened = opener()
-        for part in parts:
-            for rows in part.read(opened):
-                self.gauge.n_bytes += rows.n_bytes
-                yield self._mapped(rows)
+        with opening() as opened:
+            for part in parts:
+                for rows in part.read(opened):
+                    self.gauge.n_bytes += rows.n_bytes
+                    yield self._mapped(rows)
         self.gauge.n_passes += 1
 
     def _mapped(self, rows: Any) -> Any:
@@ -114,14 +114,13 @@ class Stream:
 
     def _answers(self, task: Callable[..., Any], arguments: tuple[Any, ...]) -> Generator[Any]:
         """Yield what the task answers for every part, which is one block."""
-        opened = opener()
 
         def answer(part: Part) -> tuple[int, Any]:
             (rows,) = part.read(opened)
             block = self._mapped(rows)
             return rows.n_bytes, None if block is None else task(block, *arguments)
 
-        with closing(side_by_side(answer, self.parts, self.n_spread)) as answers:
+        with opening() as opened, closing(side_by_side(answer, self.parts, self.n_spread)) as answers:
             for n_bytes, found in answers:
                 self.gauge.n_bytes += n_bytes
                 yield found
