@@ -393,6 +393,28 @@ def test_the_first_error_of_those_side_by_side_is_raised() -> None:
         assert threading.active_count() == before
 
 
+def test_an_interrupt_while_a_thread_is_started_leaves_none_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[int] = []
+    done: list[int] = []
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        while not begun:
+            time.sleep(0.001)
+        raise KeyboardInterrupt
+
+    def slow(item: int) -> None:
+        begun.append(item)
+        time.sleep(0.05)
+        done.append(item)
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        next(side_by_side(slow, range(100), 2))
+    assert done == begun
+
+
 def test_what_the_reader_raises_is_raised_here() -> None:
     def blocks() -> Iterator[Any]:
         yield np.ones((3, 1)), np.ones(3)

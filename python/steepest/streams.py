@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from threading import Lock
+from threading import Lock, Semaphore
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -140,13 +140,16 @@ def side_by_side(work: Callable[[Any], Any], items: Sequence[Any], n_threads: in
     # A step of it is one of the interpreter's: no two threads take the same.
     left = enumerate(items)
     known: dict[int, tuple[Any, BaseException | None]] = {}
+    # An interrupt while a thread is being started leaves it to itself: the executor does not wait for it then.
+    places = Semaphore(n_threads)
 
     def some() -> None:
-        for number, item in islice(left, HANDED_OVER):
-            try:
-                known[number] = work(item), None
-            except BaseException as error:  # noqa: BLE001 (it is raised where it is waited for)
-                known[number] = None, error
+        with places:
+            for number, item in islice(left, HANDED_OVER):
+                try:
+                    known[number] = work(item), None
+                except BaseException as error:  # noqa: BLE001 (it is raised where it is waited for)
+                    known[number] = None, error
 
     try:
         with ThreadPoolExecutor(n_threads, thread_name_prefix="steepest-read") as threads:
@@ -164,9 +167,15 @@ def side_by_side(work: Callable[[Any], Any], items: Sequence[Any], n_threads: in
                 # Nothing is left to take.
                 deque(left, maxlen=0)
     finally:
-        # An error and a frame that holds it would keep each other, and open files.
-        error = None
-        known.clear()
+        try:
+            for _ in range(n_threads):
+                places.acquire()
+        finally:
+            # Another interrupt, perhaps: nobody must wait for what is taken here.
+            places.release(n_threads)
+            # An error and a frame that holds it would keep each other, and open files.
+            error = None
+            known.clear()
 
 
 def read_ahead(blocks: Generator[Any]) -> Generator[Any]:
