@@ -230,7 +230,7 @@ def test_the_first_of_several_errors_in_a_file(n_threads: int, tmp_path: Path) -
 def test_a_file_that_is_cut_off_or_replaced(n_threads: int, tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     X, y = generator.normal(size=(100, 2)), np.arange(100) % 2
-    path, other = tmp_path / "X.npy", tmp_path / "other.npy"
+    path, targets, other = (tmp_path / f"{name}.npy" for name in ("X", "y", "other"))
 
     def cut_off() -> None:
         os.truncate(path, 700)
@@ -240,14 +240,21 @@ def test_a_file_that_is_cut_off_or_replaced(n_threads: int, tmp_path: Path) -> N
         os.utime(other, ns=(1, 1))
         other.replace(path)
 
-    for harm, message in ((cut_off, "has changed"), (replace, "has changed"), (path.unlink, "does not exist")):
+    cases = [
+        (cut_off, "X.npy: the file has changed"),
+        (replace, "X.npy: the file has changed"),
+        (path.unlink, "X.npy: the file is no longer there"),
+        (targets.unlink, "y.npy: the file is no longer there"),
+    ]
+    for harm, message in cases:
         np.save(path, X)
+        np.save(targets, y)
 
         def callback(info: st.StepInfo, harm: Any = harm) -> None:
             if info.step == 2:
                 harm()
 
-        fails(rf"X.npy:? .*{message}", path, y, n_steps=9, n_threads=n_threads, callback=callback)
+        fails(rf"^\S*{message}", path, targets, n_steps=9, n_threads=n_threads, callback=callback)
 
 
 def test_options_that_need_rows_at_hand() -> None:

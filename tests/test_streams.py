@@ -192,6 +192,18 @@ def test_any_number_of_threads_gives_the_same_bits(loss: str, tmp_path: Path, da
 
 
 @pytest.mark.usefixtures("many_blocks")
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_a_loss_beyond_all_numbers_ends_the_descent_without_a_warning(
+    n_threads: int, tmp_path: Path, data: Any
+) -> None:
+    X, _, weights = data
+    # A square is a number, the sum of those of a block is not.
+    given, others = as_npy(tmp_path, X, np.full(N, 3e153), weights)
+    with pytest.raises(st.DivergenceError):
+        st.descend(given, y=others["y"], loss="mse", strategy="stream", n_steps=3, n_threads=n_threads)
+
+
+@pytest.mark.usefixtures("many_blocks")
 def test_a_system_that_reads_only_where_it_is(tmp_path: Path, data: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     given, others = as_npy(tmp_path, *data)
     options: dict[str, Any] = {**others, "loss": "log_loss", "n_steps": 4, "n_threads": 3}
@@ -260,9 +272,11 @@ def test_many_files_are_not_open_for_long(n_threads: int, tmp_path: Path, data: 
     blocks = [(X[part], y[part]) for part in rows]
     assert st.descend(blocks, **options).parameters.tobytes() == fit.parameters.tobytes()
     np.save(tmp_path / "X30", np.full((20, D), np.nan))
-    with pytest.raises(st.InputError, match=r"X30\.npy, rows from 0 on: X: expected finite numbers"):
+    with pytest.raises(st.InputError, match=r"X30\.npy, rows from 0 on: X: expected finite numbers") as kept:
         st.descend(tmp_path / "X*.npy", tmp_path / "y.npy", **options)
+    # An error that is kept, as at a prompt, keeps none of them.
     count()
+    del kept
     assert max(n_open) == n_open[0]
 
 
@@ -377,6 +391,28 @@ def test_the_first_error_of_those_side_by_side_is_raised() -> None:
         with pytest.raises(ZeroDivisionError, match=r"^3$"):
             next(answers)
         assert threading.active_count() == before
+
+
+def test_an_interrupt_while_a_thread_is_started_leaves_none_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[int] = []
+    done: list[int] = []
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        while not begun:
+            time.sleep(0.001)
+        raise KeyboardInterrupt
+
+    def slow(item: int) -> None:
+        begun.append(item)
+        time.sleep(0.05)
+        done.append(item)
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        next(side_by_side(slow, range(100), 2))
+    assert done == begun
 
 
 def test_what_the_reader_raises_is_raised_here() -> None:

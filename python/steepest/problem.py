@@ -139,7 +139,9 @@ class Problem:
         offsets = np.zeros(1) if self.offset is None else self.offset.astype(np.float64)[counted]
         if not len(targets):
             return Sizes(0, 0.0, 0.0, 0.0, 0.0)
-        means = [float(np.mean(part)) for array in (targets, offsets) for part in (np.abs(array), array**2)]
+        # Beyond all numbers, the loss will say so.
+        with np.errstate(over="ignore"):
+            means = [float(np.mean(part)) for array in (targets, offsets) for part in (np.abs(array), array**2)]
         return Sizes(len(targets), *means)
 
     def fingerprint(self) -> int:

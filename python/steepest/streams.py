@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from threading import Lock
+from threading import Lock, Semaphore
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from steepest.blocks import Blocks, Part, Rows, merged, reduced
 from steepest.distributed import is_distributed, partitions
 from steepest.errors import InputError
 from steepest.sources import file_parts, is_path
-from steepest.sources.arrays import NpyPart, opener
+from steepest.sources.arrays import NpyPart, opening
 from steepest.sources.tables import batches_part
 
 if TYPE_CHECKING:
@@ -100,11 +100,11 @@ class Stream:
         return read_ahead(self._blocks([self.parts[i] for i in order]))
 
     def _blocks(self, parts: Sequence[Part]) -> Generator[Any]:
-        opened = opener()
-        for part in parts:
-            for rows in part.read(opened):
-                self.gauge.n_bytes += rows.n_bytes
-                yield self._mapped(rows)
+        with opening() as opened:
+            for part in parts:
+                for rows in part.read(opened):
+                    self.gauge.n_bytes += rows.n_bytes
+                    yield self._mapped(rows)
         self.gauge.n_passes += 1
 
     def _mapped(self, rows: Any) -> Any:
@@ -114,14 +114,13 @@ class Stream:
 
     def _answers(self, task: Callable[..., Any], arguments: tuple[Any, ...]) -> Generator[Any]:
         """Yield what the task answers for every part, which is one block."""
-        opened = opener()
 
         def answer(part: Part) -> tuple[int, Any]:
             (rows,) = part.read(opened)
             block = self._mapped(rows)
             return rows.n_bytes, None if block is None else task(block, *arguments)
 
-        with closing(side_by_side(answer, self.parts, self.n_spread)) as answers:
+        with opening() as opened, closing(side_by_side(answer, self.parts, self.n_spread)) as answers:
             for n_bytes, found in answers:
                 self.gauge.n_bytes += n_bytes
                 yield found
@@ -141,13 +140,16 @@ def side_by_side(work: Callable[[Any], Any], items: Sequence[Any], n_threads: in
     # A step of it is one of the interpreter's: no two threads take the same.
     left = enumerate(items)
     known: dict[int, tuple[Any, BaseException | None]] = {}
+    # An interrupt while a thread is being started leaves it to itself: the executor does not wait for it then.
+    places = Semaphore(n_threads)
 
     def some() -> None:
-        for number, item in islice(left, HANDED_OVER):
-            try:
-                known[number] = work(item), None
-            except BaseException as error:  # noqa: BLE001 (it is raised where it is waited for)
-                known[number] = None, error
+        with places:
+            for number, item in islice(left, HANDED_OVER):
+                try:
+                    known[number] = work(item), None
+                except BaseException as error:  # noqa: BLE001 (it is raised where it is waited for)
+                    known[number] = None, error
 
     try:
         with ThreadPoolExecutor(n_threads, thread_name_prefix="steepest-read") as threads:
@@ -165,9 +167,15 @@ def side_by_side(work: Callable[[Any], Any], items: Sequence[Any], n_threads: in
                 # Nothing is left to take.
                 deque(left, maxlen=0)
     finally:
-        # An error and a frame that holds it would keep each other, and open files.
-        error = None
-        known.clear()
+        try:
+            for _ in range(n_threads):
+                places.acquire()
+        finally:
+            # Another interrupt, perhaps: nobody must wait for what is taken here.
+            places.release(n_threads)
+            # An error and a frame that holds it would keep each other, and open files.
+            error = None
+            known.clear()
 
 
 def read_ahead(blocks: Generator[Any]) -> Generator[Any]:

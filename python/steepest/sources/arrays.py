@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from io import FileIO
@@ -169,9 +169,15 @@ class OpenNpy(FileIO):
         return self.readinto(room)
 
 
-def opener() -> Opener:
-    """Return what opens the files of a pass: the last few are kept, so that the system reads on from where they are."""
-    return lru_cache(MOST_OPEN)(OpenNpy)
+@contextmanager
+def opening() -> Iterator[Opener]:
+    """Give what opens the files of a pass: the last few are kept, so that the system reads on from where they are."""
+    opened = lru_cache(MOST_OPEN)(OpenNpy)
+    try:
+        yield opened
+    finally:
+        # An error that somebody keeps would keep them open.
+        opened.cache_clear()
 
 
 def _rows_of_a_block(row_bytes: int) -> int:

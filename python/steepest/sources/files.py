@@ -41,14 +41,18 @@ class File:
     @classmethod
     def of(cls, path: str | os.PathLike[str], argument: str = "X") -> File:
         """Return the file at `path`; an error if there is none."""
-        name = os.fspath(path)
+        found = cls._seen(os.fspath(path))
+        if found is None:
+            raise InputError(f"{argument}: {os.fspath(path)} does not exist or is not a file")
+        return found
+
+    @classmethod
+    def _seen(cls, name: str) -> File | None:
         try:
             found = os.stat(name)  # noqa: PTH116 (a path would take longer than the question, asked at every block)
         except (OSError, ValueError):
-            found = None
-        if found is None or not stat.S_ISREG(found.st_mode):
-            raise InputError(f"{argument}: {name} does not exist or is not a file")
-        return cls(name, found.st_size, found.st_mtime_ns)
+            return None
+        return cls(name, found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else None
 
     @contextmanager
     def unchanged(self) -> Iterator[None]:
@@ -64,9 +68,10 @@ class File:
         self.check()
 
     def check(self) -> None:
-        """Raise an error that names the file if it has changed."""
-        if self != File.of(self.path):
+        """Raise an error that names the file if it has changed or is no longer there."""
+        found = self._seen(self.path)
+        if found != self:
+            what = "is no longer there" if found is None else "has changed since it was opened"
             raise InputError(
-                f"{self.path}: the file has changed since it was opened; every pass must see the same rows: "
-                "descend once nobody writes to it"
+                f"{self.path}: the file {what}; every pass must see the same rows: descend once nobody writes to it"
             )
