@@ -21,7 +21,7 @@ import numpy as np
 
 import steepest as st
 from steepest.backends import get_backend
-from steepest.backends.kernels import ScorePass
+from steepest.backends.scores import ScorePass
 from steepest.backends.streamed import PIECE_BYTES, HostMatrix, fused_pass
 from steepest.losses import LOSSES, LogLoss, Loss
 

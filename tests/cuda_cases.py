@@ -260,7 +260,7 @@ def usual_kernels() -> tuple[str, ...]:
         made |= {
             kernels.csr_product(storage, index, out) for index in ("int32", "int64") for out in {storage, "float64"}
         }
-        made |= {kernels.finish(method, storage, storage) for method in kernels.RULES}
+        made |= {kernels.finish(method, part, storage) for method in kernels.RULES for part in {storage, "float64"}}
         made.add(kernels.any_pass(f"Softmax<{KINDS['softmax'].n_classes}>", storage))
         for formula in kernels.FORMULAS.values():
             made |= {kernels.any_pass(formula, storage), kernels.row_pass(formula, storage, kernels.Layout(1, 1, 1))}
@@ -271,6 +271,7 @@ def usual_kernels() -> tuple[str, ...]:
         several = [("softmax", KINDS["softmax"].width), ("softmax_probabilities", KINDS["probabilities"].width)]
         made |= {kernels.score_pass(kernels.JOINT_FORMULAS[name], storage, width) for name, width in several}
         made.add(kernels.score_pass("Mean<Mse>", storage, KINDS["two targets"].width))
+        made.add(kernels.score_pass("Entropy<ClassTarget>", storage, kernels.MOST_CLASSES + 1))
     made |= {kernels.any_pass("Mse", "bfloat16"), kernels.any_pass("Softmax<4>", "float16")}
     return tuple(sorted(made))
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from fake_gpu import SCHEDULES, FakeCupy
-from steepest.backends import kernels, resident
+from steepest.backends import device, kernels, loop, resident
 from steepest.backends.array import ArrayBackend
 from steepest.backends.device import DeviceLeastSquares, DeviceObjective
 from steepest.backends.kernels import RULES
@@ -28,6 +28,8 @@ from strategies import example
 from tolerance import tolerance
 
 STEPS = 5
+#: Rows of a block where X is multiplied: more than a chunk.
+BLOCK_ROWS = 520
 
 
 class Way(NamedTuple):
@@ -42,6 +44,8 @@ class Way(NamedTuple):
     penalised: bool = False
     l1_ratio: float = 0.5
     intercept: bool = True
+    n_classes: int = 0
+    """Of softmax, if they are not those of the example."""
     understated: float = 0.0
     """Step sizes are "auto" if this is not zero, and the curvature that they begin with so many times too small."""
 
@@ -62,6 +66,11 @@ WAYS = [
     *(Way("grid", method, "softmax", d=5, penalised=True) for method in RULES),
     Way("grid", "nesterov", "softmax", "float32", n=1100, d=40, penalised=True, understated=3),
     Way("folds", "momentum", "softmax", n=1100, intercept=False, understated=3),
+    *(Way("products", method, "two targets", penalised=True) for method in RULES),
+    Way("products", "gd", "probabilities", "float32", n=1100, d=40, understated=3),
+    Way("products", "momentum", "softmax", "float32", n=1100, d=5, n_classes=9, penalised=True),
+    Way("products", "nesterov", "softmax", n=1100, d=4, n_classes=9, intercept=False, understated=12),
+    Way("products", "momentum", "two targets", penalised=True, understated=5),
     Way("moments", "nesterov", d=70, n=100, intercept=False, penalised=True),
     Way("moments", "momentum", d=5, n=90, penalised=True, understated=5),
     Way("moments", "nesterov", d=5, n=90, intercept=False, penalised=True, understated=5),
@@ -81,6 +90,8 @@ FEW_WAYS = {
 def problem_of(way: Way) -> Problem:
     """Return a problem with weights, an offset and unlike columns."""
     sample = example(way.kind, way.n, way.d)
+    if way.n_classes:
+        sample = sample.but(y=np.arange(way.n) % way.n_classes, n_classes=way.n_classes)
     sample = sample.cast(way.dtype).but(
         X=(sample.X / 2.0 ** np.arange(way.d) + 0.5).astype(way.dtype),
         weights=np.linspace(0, 2, way.n),
@@ -129,8 +140,8 @@ def start_of(posed: Problem) -> Any:
     return np.linspace(-0.2, 0.3, posed.n_parameters)
 
 
-def on_gpu(xp: Any, way: Way, plan: Plan, state: Any = None) -> Solution:
-    """Return what stays on the GPU until it ends, by the maker of `way`."""
+def placed(xp: Any, way: Way) -> tuple[Any, Any]:
+    """Return the objective on the GPU, and where descents begin in its variables."""
     posed = problem_of(way)
 
     def place(problem: Problem) -> Any:
@@ -140,16 +151,26 @@ def on_gpu(xp: Any, way: Way, plan: Plan, state: Any = None) -> Solution:
     objective = DeviceLeastSquares(posed, xp, place) if way.maker == "moments" else DeviceObjective(posed, xp, place, 3)
     if posed.precondition:
         objective.standardise()
-    start = np.asarray(_numbers(objective.to_scaled(objective.xp.asarray(start_of(posed)))))
+    return objective, np.asarray(_numbers(objective.to_scaled(objective.xp.asarray(start_of(posed)))))
+
+
+def on_gpu(xp: Any, way: Way, plan: Plan, state: Any = None) -> Solution:
+    """Return what stays on the GPU until it ends, by the maker of `way`."""
+    objective, start = placed(xp, way)
     start = start if state is None else state["point"]
-    dtype = posed.dtype
     with understated(way):
-        here = resident.Resident(xp, objective, plan, start, state or {}, dtype)
+        here = resident.Resident(xp, objective, plan, start, state or {}, problem_of(way).dtype)
     if way.maker == "moments":
         return resident.descend(here, resident.ByMoments(here, objective))
-    return resident.descend(
-        here, (resident.ByBlock if way.maker == "block" else resident.ByGrid)(here, objective.fused)
-    )
+    maker: Any = resident.ByBlock if way.maker == "block" else resident.ByGrid
+    return resident.descend(here, maker(here, objective.kept_pass()))
+
+
+def by_the_host(xp: Any, way: Way, plan: Plan) -> Solution:
+    """Return the same by the loop of the host."""
+    objective, start = placed(xp, way)
+    with understated(way):
+        return loop.descend(objective, None, plan, start, {}, None, most_ahead=3)
 
 
 def _numbers(array: Any) -> Any:
@@ -187,6 +208,7 @@ def check_descent(fake: FakeCupy, way: Way, schedules: Sequence[int] = SCHEDULES
     with pytest.MonkeyPatch.context() as patch:
         if way.maker == "folds":
             patch.setattr(resident, "FINISH_PARTS", 1)
+        patch.setattr(device, "rows_of", lambda *_: BLOCK_ROWS)
         for schedule in schedules:
             fake.schedule = schedule
             solution = on_gpu(fake, way, plan_of(way))
@@ -202,6 +224,10 @@ def kernels_of_ways(ways: Sequence[Way]) -> list[str]:
         loss, dtype = problem_of(way).loss, way.dtype
         if way.maker == "moments":
             made.add(kernels.quadratic(way.method))
+            continue
+        if way.maker == "products":
+            made.add(kernels.score_pass(kernels.formula_by_columns(loss), dtype, loss.width))
+            made |= {kernels.fold("float64"), kernels.finish(way.method, "float64", dtype)}
             continue
         formula, layout = kernels.formula_of(loss), kernels.layout_of(way.d, dtype) if loss.width == 1 else None
         made.add(kernels.any_pass(formula, dtype) if layout is None else kernels.row_pass(formula, dtype, layout))

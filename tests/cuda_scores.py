@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fake_gpu import SCHEDULES, FakeCupy
 from samples import Sample, point
 from steepest.backends import kernels
-from steepest.backends.kernels import ScorePass
+from steepest.backends.scores import ScorePass
 from steepest.losses import Loss
 from strategies import KINDS, Kind
 from tolerance import tolerance

@@ -40,6 +40,17 @@ class Reads:
         cls.count += 1
 
 
+class Memory:
+    """Whether the host may ask the GPU for memory."""
+
+    trapped = False
+
+    @classmethod
+    def take(cls) -> None:
+        Stream.refuse("memory was asked for")
+        assert not cls.trapped, "memory was asked for"
+
+
 def _plain(value: Any) -> Any:
     """Return an argument as NumPy takes it; arrays of NumPy itself are no arguments of CuPy."""
     if isinstance(value, Array):
@@ -125,7 +136,10 @@ class Array:
         self.values[tuple(part.values if isinstance(part, Array) else part for part in parts)] = _plain(value)
 
     def astype(self, dtype: Any, **options: Any) -> Array:
-        return Array(self.values.astype(dtype, **options))
+        made = self.values.astype(dtype, **options)
+        if made is not self.values:
+            Memory.take()
+        return Array(made)
 
     def view(self, dtype: Any) -> Array:
         return Array(self.values.view(dtype))
@@ -156,9 +170,11 @@ def _operator(name: str, function: Callable[..., Any]) -> None:
     def forward(self: Array, other: Any) -> Any:
         if getattr(other, "__array_ufunc__", True) is None:
             return NotImplemented
+        Memory.take()
         return _wrapped(np.asarray(function(self.values, _plain(other))))
 
     def backward(self: Array, other: Any) -> Any:
+        Memory.take()
         return _wrapped(np.asarray(function(_plain(other), self.values)))
 
     setattr(Array, f"__{name}__", forward)
@@ -172,7 +188,11 @@ for _name in ("eq", "ne"):
 
 
 def _unary(name: str, function: Callable[[Any], Any]) -> None:
-    setattr(Array, f"__{name}__", lambda self: Array(np.asarray(function(self.values))))
+    def forward(self: Array) -> Array:
+        Memory.take()
+        return Array(np.asarray(function(self.values)))
+
+    setattr(Array, f"__{name}__", forward)
 
 
 for _name in ("neg", "invert", "abs"):
@@ -380,7 +400,7 @@ class FakeCupy(ModuleType):
 
     def empty(self, shape: Any, dtype: Any) -> Array:
         """Return what nobody has written to: no number."""
-        Stream.refuse("memory was asked for")
+        Memory.take()
         made = np.empty(shape, dtype)
         made.view(np.uint8)[...] = 0xFF
         self.largest = max(self.largest, made.nbytes)
@@ -394,8 +414,13 @@ class FakeCupy(ModuleType):
         Stream.refuse(f"cupy.{name} was called")
 
         def call(*arguments: Any, **options: Any) -> Any:
-            made = _wrapped(function(*map(_plain, arguments), **{key: _plain(part) for key, part in options.items()}))
-            self.largest = max(self.largest, getattr(made, "nbytes", 0))
+            given = [*map(_plain, arguments)], {key: _plain(part) for key, part in options.items()}
+            made = _wrapped(function(*given[0], **given[1]))
+            parts = [part for part in (*given[0], *given[1].values()) if isinstance(part, np.ndarray)]
+            # Views and `out` are memory that is there.
+            if not (isinstance(made, Array) and any(_memory(made.values) is _memory(part) for part in parts)):
+                Memory.take()
+                self.largest = max(self.largest, getattr(made, "nbytes", 0))
             return made
 
         return call

@@ -115,6 +115,7 @@ BETWEEN_BACKENDS = {
     ("device", "kernels"),
     ("device", "least_squares"),
     ("device", "objective"),
+    ("device", "scores"),
     ("device", "spectrum"),
     ("device", "streamed"),
     ("least_squares", "coordinate"),
@@ -126,6 +127,7 @@ BETWEEN_BACKENDS = {
     ("resident", "kernels"),
     ("resident", "least_squares"),
     ("resident", "loop"),
+    ("scores", "kernels"),
     ("streamed", "kernels"),
 }
 #: What only some modules may name, and which.

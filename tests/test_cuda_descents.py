@@ -13,12 +13,26 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse
 
 import steepest as st
 from cuda_cases import usual_kernels
-from cuda_descents import FEW_WAYS, WAYS, Way, bits, check_descent, compare, on_gpu, plan_of, reference
-from fake_gpu import Array, FakeCupy, HostReadError, Reads, Stream, needs_compiler
-from steepest.backends import get_backend, kernels, loop, resident
+from cuda_descents import (
+    BLOCK_ROWS,
+    FEW_WAYS,
+    WAYS,
+    Way,
+    bits,
+    by_the_host,
+    check_descent,
+    compare,
+    on_gpu,
+    plan_of,
+    reference,
+)
+from fake_gpu import Array, FakeCupy, HostReadError, Memory, Reads, Stream, needs_compiler
+from steepest.backends import cupy as cupy_backend
+from steepest.backends import device, get_backend, kernels, loop, resident
 from steepest.backends.kernels import FORMULAS, RULES
 from steepest.errors import DivergenceError
 from steepest.problem import Plan, Solution
@@ -27,7 +41,7 @@ from steepest.updates import AcceleratedUpdate, GradientUpdate, HeavyBallUpdate
 from strategies import example
 
 pytestmark = needs_compiler
-MAKERS = ("grid", "block", "moments")
+MAKERS = ("grid", "block", "products", "moments")
 #: Methods whose steps are tried if nobody says how long they are.
 TRIED = ("gd", "momentum", "nesterov")
 LOSSES = ("mse", "binary", "huber", "poisson", "squared_hinge")
@@ -95,26 +109,52 @@ def refusals(way: Way) -> Counter[bool]:
     return found
 
 
+@pytest.mark.parametrize("method", RULES)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("kind", "n_classes"), [("two targets", 0), ("probabilities", 0), ("softmax", 9)])
+def test_products_are_those_of_the_host(  # noqa: PLR0917
+    fake: FakeCupy, kind: str, n_classes: int, dtype: str, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bit for bit, by blocks of rows: where nothing else is added up, steps are those of the host's loop."""
+    monkeypatch.setattr(device, "rows_of", lambda *_: BLOCK_ROWS)
+    way = Way("products", method, kind, dtype, n=1100, n_classes=n_classes, understated=12 * (method in TRIED))
+    found, expected = (descended(fake, way, plan_of(way)) for descended in (on_gpu, by_the_host))
+    assert (found.status, found.n_steps, found.loss) == (expected.status, expected.n_steps, expected.loss)
+    assert found.parameters.tobytes() == expected.parameters.tobytes()
+    for name in ("step", "loss", "step_size"):
+        assert found.history[name].tobytes() == expected.history[name].tobytes(), name
+    np.testing.assert_allclose(found.history["gradient_norm"], expected.history["gradient_norm"], rtol=1e-14)
+
+
 @pytest.mark.usefixtures("_few_threads")
-@pytest.mark.parametrize("kind", [*LOSSES, "softmax"])
+@pytest.mark.parametrize("kind", [*LOSSES, "softmax", "two targets", "probabilities"])
 @pytest.mark.parametrize("method", TRIED)
 @pytest.mark.parametrize("l1_ratio", [None, 0.0, 0.5])
 def test_tried_steps_are_those_of_the_loop(fake: FakeCupy, kind: str, method: str, l1_ratio: float | None) -> None:
     """Every loss, penalty and method: the points, the history, what is remembered; and going on is having gone on."""
     penalty: dict[str, Any] = {} if l1_ratio is None else {"penalised": True, "l1_ratio": l1_ratio}
-    way = Way("grid", method, kind, n=40, d=2, understated=3, **penalty)
+    maker = "products" if kind in {"two targets", "probabilities"} else "grid"
+    way = Way(maker, method, kind, n=40, d=2, understated=3, **penalty)
     compare(way, goes_on(fake, way, 9, 4), reference(way, plan_of(way, 9)))
 
 
 @pytest.mark.usefixtures("_few_threads")
 @pytest.mark.parametrize(
-    ("maker", "method"), [("grid", "momentum"), ("block", "nesterov"), ("moments", "momentum"), ("moments", "nesterov")]
+    ("maker", "method"),
+    [
+        ("grid", "momentum"),
+        ("block", "nesterov"),
+        ("products", "nesterov"),
+        ("moments", "momentum"),
+        ("moments", "nesterov"),
+    ],
 )
 def test_tried_steps_end_where_the_loop_does(
     fake: FakeCupy, maker: str, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However seldom somebody looks, and also where no step is good enough."""
-    way = Way(maker, method, n=40, d=3, penalised=True, understated=5)
+    n, d = (20, 5) if maker == "products" else (40, 3)
+    way = Way(maker, method, kind_by(maker), n=n, d=d, penalised=True, understated=5)
     plan = plan_of(way, 12)
     full, first = reference(way, plan).history, reference(way, replace(plan, n_steps=1))
     target, tol = float(full["loss"][6] + full["loss"][7]) / 2, float(full["gradient_norm"][:9].min() * 1.01)
@@ -150,7 +190,7 @@ def test_looking_seldom_changes_nothing(
     fake: FakeCupy, maker: str, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not a bit of the parameters, the history, and what is remembered, wherever and however the descent ends."""
-    way = Way(maker, method, n=40, d=2, penalised=True)
+    way = Way(maker, method, kind_by(maker), n=40, d=2, penalised=True)
     plan = plan_of(way, 40)
     full = reference(way, plan).history
     norms = full["gradient_norm"]
@@ -185,7 +225,12 @@ def test_looking_seldom_changes_nothing(
 @pytest.mark.parametrize("method", RULES)
 def test_going_on_is_having_gone_on(fake: FakeCupy, maker: str, method: str) -> None:
     """Bit for bit: the schedule and the memory are those of the step where it stopped."""
-    goes_on(fake, Way(maker, method, n=40, d=2, penalised=True), 20, 9)
+    goes_on(fake, Way(maker, method, kind_by(maker), n=40, d=2, penalised=True), 20, 9)
+
+
+def kind_by(maker: str) -> str:
+    """Return squared errors as a maker has them."""
+    return "two targets" if maker == "products" else "mse"
 
 
 def goes_on(fake: FakeCupy, way: Way, n_steps: int, first: int) -> Solution:
@@ -208,11 +253,15 @@ def descend(n: int, n_steps: int, d: int = 3, kind: str = "binary", **options: A
     sample = example(kind, n=n, d=d)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", st.ConvergenceWarning)
-        return st.descend(sample.X, sample.y, loss="log_loss", n_steps=n_steps, backend="cupy", **options)
+        arguments: dict[str, Any] = {"loss": sample.loss, "n_steps": n_steps, "backend": "cupy", **options}
+        return st.descend(sample.X, sample.y, strategy="stream", **arguments)
 
 
 def test_launches_of_a_step(gpu: FakeCupy, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two, three beyond 16,384 rows; by one block, or from moments, none of its own; of several scores always two."""
+    """Two, three beyond 16,384 rows; by one block, or from moments, none of its own; of several scores always two.
+
+    Beside them, of many scores, there are two products and two copies or additions for every block of rows.
+    """
     options: dict[str, Any] = {"learning_rate": 0.01, "tol": 0.0}
     descend(50, 31, **options)
     assert gpu.launches == ["ONE_BLOCK"]
@@ -224,6 +273,9 @@ def test_launches_of_a_step(gpu: FakeCupy, monkeypatch: pytest.MonkeyPatch) -> N
     gpu.launches.clear()
     descend(50, 1, kind="softmax", **options)
     assert gpu.launches == ["FINISH", "ANY_PASS", "FINISH", "ANY_PASS", "FINISH"]
+    gpu.launches.clear()
+    descend(50, 1, kind="two targets", **options)
+    assert gpu.launches == ["FINISH", "SCORE_PASS", "FINISH", "SCORE_PASS", "FINISH"]
     monkeypatch.setattr(resident, "BLOCK_BYTES", 0)
     for n, expected in ((50, {"ANY_PASS": 1, "FINISH": 1}), (512 * 33, {"ANY_PASS": 1, "FOLD": 1, "FINISH": 1})):
         gpu.launches.clear()
@@ -241,7 +293,13 @@ def test_launches_of_a_step(gpu: FakeCupy, monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize("limit", [0, resident.BLOCK_BYTES])
 @pytest.mark.parametrize(
     ("method", "rate", "loss"),
-    [("gd", 0.01, "binary"), ("nesterov", "auto", "binary"), ("momentum", "auto", "softmax")],
+    [
+        ("gd", 0.01, "binary"),
+        ("nesterov", "auto", "binary"),
+        ("momentum", "auto", "softmax"),
+        ("gd", 0.01, "two targets"),
+        ("nesterov", "auto", "probabilities"),
+    ],
 )
 def test_making_steps_reads_and_allocates_nothing(  # noqa: PLR0917
     gpu: FakeCupy, method: str, rate: Any, loss: str, limit: int, monkeypatch: pytest.MonkeyPatch
@@ -257,13 +315,11 @@ def test_making_steps_reads_and_allocates_nothing(  # noqa: PLR0917
         def trapped(self: Any, count: int, make: Any = make) -> None:
             nonlocal makes
             makes += 1
-            Reads.trapped, largest = True, gpu.largest
-            gpu.largest = 0
+            Reads.trapped = Memory.trapped = True
             try:
                 make(self, count)
             finally:
-                assert gpu.largest == 0, "memory was asked for"
-                Reads.trapped, gpu.largest = False, largest
+                Reads.trapped = Memory.trapped = False
 
         monkeypatch.setattr(maker, "make", trapped)
     for n_steps in (70, 300):
@@ -274,6 +330,7 @@ def test_making_steps_reads_and_allocates_nothing(  # noqa: PLR0917
         assert n_steps == 300 or kept.parameters.tobytes() == free.parameters.tobytes()
     # What is read beside looks is read once a descent.
     assert counts[0] == counts[1]
+    assert gpu.launches
 
 
 def test_what_a_graph_cannot_hold_is_refused(fake: FakeCupy, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,7 +338,8 @@ def test_what_a_graph_cannot_hold_is_refused(fake: FakeCupy, monkeypatch: pytest
     array = fake.zeros(3)
     with Stream() as stream:
         stream.begin_capture()
-        for forbidden in (lambda: fake.empty(3, np.float64), lambda: fake.sum(array), array.get):
+        asked = (lambda: fake.empty(3, np.float64), lambda: fake.sum(array), lambda: array + array)
+        for forbidden in (*asked, array.get):
             with pytest.raises(AssertionError, match="while launches are recorded"):
                 forbidden()
         partials, sums = fake_arrays(300)
@@ -296,6 +354,11 @@ def test_what_a_graph_cannot_hold_is_refused(fake: FakeCupy, monkeypatch: pytest
     monkeypatch.setattr(Reads, "trapped", True)
     with pytest.raises(HostReadError):
         array.get()
+    monkeypatch.setattr(Memory, "trapped", True)
+    fake.add(array, array, out=fake.reshape(array, (3,)))
+    for demand in (*asked, lambda: -array, lambda: array.astype(np.float32)):
+        with pytest.raises(AssertionError, match="memory was asked for"):
+            demand()
 
 
 def fake_arrays(n_parts: int) -> tuple[Array, Array]:
@@ -340,7 +403,7 @@ def test_ctrl_c_is_answered_at_the_next_look(gpu: FakeCupy, monkeypatch: pytest.
 
 
 def test_what_waits_for_numbers_does_not_stay(gpu: FakeCupy) -> None:
-    """Callbacks, clocks, validation, searches and mini-batches are the loop's; so are sparse rows and softmax."""
+    """Callbacks, clocks, validation, searches and mini-batches are the loop's."""
     sample = example("binary", n=60)
     asked: list[Any] = [
         {"callback": lambda _: None},
@@ -356,6 +419,29 @@ def test_what_waits_for_numbers_does_not_stay(gpu: FakeCupy) -> None:
     assert not {"ONE_BLOCK", "FINISH", "QUADRATIC"} & set(gpu.launches)
 
 
+def test_products_that_do_not_stay(gpu: FakeCupy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a sparse X, of one that is brought at every pass, and of too many parameters for one block."""
+    sample = example("two targets", n=60)
+
+    def stays(X: Any) -> bool:
+        gpu.launches.clear()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", st.ConvergenceWarning)
+            st.descend(X, sample.y, n_steps=3, learning_rate=0.01, strategy="stream", backend="cupy")
+        assert "SCORE_PASS" in gpu.launches
+        return "FINISH" in gpu.launches
+
+    assert stays(sample.X)
+    assert not stays(scipy.sparse.csr_array(sample.X))
+    with monkeypatch.context() as patch:
+        patch.setattr(cupy_backend.CupyBackend, "_holds", lambda *_: False)
+        assert not stays(sample.X)
+    monkeypatch.setattr(device, "MOST_STAYING", 8)
+    assert stays(sample.X)
+    monkeypatch.setattr(device, "MOST_STAYING", 7)
+    assert not stays(sample.X)
+
+
 def test_a_method_without_a_rule_is_the_loop_s(gpu: FakeCupy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resident, "RULES", {})
     descend(60, 3, learning_rate=0.01)
@@ -368,18 +454,20 @@ def test_divergence_is_named(gpu: FakeCupy) -> None:
     assert gpu.launches
 
 
-def test_a_look_is_the_number_of_the_descent(gpu: FakeCupy) -> None:
-    """`loss_and_gradient` and the history are of one kernel, with every storage and order of X."""
-    sample = example("binary", n=300)
+@pytest.mark.parametrize(("kind", "expected"), [("binary", {"ONE_BLOCK"}), ("two targets", {"SCORE_PASS", "FINISH"})])
+def test_a_look_is_the_number_of_the_descent(gpu: FakeCupy, kind: str, expected: set[str]) -> None:
+    """`loss_and_gradient` and the history are of the same kernels, with every storage and order of X."""
+    sample = example(kind, n=300)
+    options: dict[str, Any] = {"loss": sample.loss, "alpha": 0.3}
     for X in (sample.X, np.asfortranarray(sample.X), sample.X.astype(np.float16)):
         given: Any
         given, y = Array(X), Array(sample.y.astype(np.float32 if X.dtype == np.float16 else np.float64))
-        fit = st.descend(given, y, loss="log_loss", n_steps=2, learning_rate=0.1, alpha=0.3)
-        value, gradient, _ = st.loss_and_gradient(given, y, np.zeros(3), loss="log_loss", alpha=0.3)
+        fit = st.descend(given, y, n_steps=2, learning_rate=0.1, strategy="stream", **options)
+        value, gradient, _ = st.loss_and_gradient(given, y, sample.coef, **options)
         assert value == fit.history.loss[0]
-        one: Any = st.descend(given, y, loss="log_loss", n_steps=1, learning_rate=0.1, alpha=0.3)
+        one: Any = st.descend(given, y, n_steps=1, learning_rate=0.1, strategy="stream", **options)
         assert np.array_equal(one.coef.get(), (-0.1 * gradient.get().astype(np.float64)).astype(one.coef.dtype))
-    assert set(gpu.launches) == {"ONE_BLOCK"}
+    assert set(gpu.launches) == expected
 
 
 @pytest.mark.gpu

@@ -22,7 +22,8 @@ from cuda_scores import SCORE_CASES, ScoreCase, check_scores
 from fake_gpu import COMPILER, Array, FakeCupy, needs_compiler
 from samples import Sample
 from steepest.backends import kernels
-from steepest.backends.kernels import FORMULAS, STORAGES, FusedPass, Layout, ScorePass, layout_of, layout_of_scores
+from steepest.backends.kernels import FORMULAS, STORAGES, FusedPass, Layout, layout_of, layout_of_scores
+from steepest.backends.scores import ScorePass
 from steepest.losses import LogLoss
 from strategies import KINDS
 from tolerance import tolerance

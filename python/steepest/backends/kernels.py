@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.resources import files
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -176,17 +177,28 @@ def pointer(array: Any) -> Any:
 
 def add_up(xp: Any, partials: Any) -> Any:
     """Return the sums of the columns, float64, in an order that depends on the number of rows alone."""
-    while True:
-        sums = xp.empty((segments_of(len(partials)), partials.shape[1]), dtype=xp.float64)
-        add_segments(xp, partials, sums)
-        if len(sums) == 1:
-            return sums[0, :]
-        partials = sums
+    sums = xp.empty((segments_of(len(partials)), partials.shape[1]), dtype=xp.float64)
+    return add_levels(xp, [partials, *levels_of(xp, sums, 1)])[0, :]
 
 
 def segments_of(n_parts: int) -> int:
     """Return how many rows of sums a fold makes."""
     return -(-n_parts // FOLD_PARTS)
+
+
+def levels_of(xp: Any, partials: Any, most: int) -> list[Any]:
+    """Return rows of sums and room for the sums of their segments, of those again, and so on until there are few."""
+    levels = [partials]
+    while len(levels[-1]) > most:
+        levels.append(xp.empty((segments_of(len(levels[-1])), partials.shape[1]), dtype=xp.float64))
+    return levels
+
+
+def add_levels(xp: Any, levels: list[Any], halted: Any = None) -> Any:
+    """Write the sums of each level to the next, unless `halted`, and return the last."""
+    for parts, sums in pairwise(levels):
+        add_segments(xp, parts, sums, halted)
+    return levels[-1]
 
 
 def add_segments(xp: Any, partials: Any, sums: Any, halted: Any = None) -> None:
@@ -281,48 +293,6 @@ class FusedPass:
             ),
             shared_mem=self.shared,
         )
-
-
-class ScorePass:
-    """Losses and slopes of a loss that has a formula in one reading of scores, which slopes take the place of."""
-
-    def __init__(self, xp: Any, loss: Loss, dtype: Any, multiprocessors: int) -> None:
-        number = np.dtype(dtype)
-        self.xp, self.width = xp, loss.width
-        self.parameter = parameter_of(loss, number)
-        self.line = score_pass(formula_by_columns(loss), number.name, self.width)
-        is_wide = layout_of_scores(self.width, number.name) is None
-        self.block = ANY_THREADS if is_wide else ROW_THREADS
-        self.shared = self.block // WARP * (1 if is_wide else self.width + 1) * 8
-        self.most_blocks = multiprocessors * BLOCKS_PER_MULTIPROCESSOR
-
-    def __call__(self, scores: Any, rows: tuple[Any, Any, Any], intercept: Any = None, kept: Any = None) -> Any:
-        """Return Σ slopes and Σ losses, (k + 1,) float64, of scores (n, k), C-contiguous, that become the slopes.
-
-        They are without the intercept if it is given, and without the offset; with the one and without the other they
-        go to `kept` if it is given.
-        """
-        chunks = -(-len(scores) // CHUNK_ROWS)
-        partials = self.xp.empty((chunks, self.width + 1), dtype=self.xp.float64)
-        targets, weights, offset = (pointer(part) for part in rows)
-        compiled(self.xp, self.line)(
-            (min(chunks, self.most_blocks),),
-            (self.block,),
-            (
-                scores,
-                targets,
-                weights,
-                offset,
-                self.parameter,
-                pointer(intercept),
-                np.int64(len(scores)),
-                np.int32(self.width),
-                pointer(kept),
-                partials,
-            ),
-            shared_mem=self.shared,
-        )
-        return partials[0, :] if chunks == 1 else add_up(self.xp, partials)
 
 
 def by_columns(xp: Any, data: Any, columns: Any, rows: Any, shape: tuple[int, int]) -> tuple[Any, Any, Any]:

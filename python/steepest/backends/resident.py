@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from steepest.backends.kernels import FusedPass
     from steepest.backends.objective import ArrayObjective
+    from steepest.backends.scores import ProductPass
     from steepest.problem import State
 
 #: Why a descent ends, in the order of the source.
@@ -174,16 +175,13 @@ class Resident:
 
 
 class ByGrid:
-    """Steps by all multiprocessors: the fused pass, folds, and `FINISH`; by graphs where a step takes no time."""
+    """Steps by all multiprocessors: a pass, folds, and `FINISH`; by graphs where a step takes no time."""
 
     most_at_first = 1
 
-    def __init__(self, resident: Resident, fused: FusedPass) -> None:
-        self.resident, self.xp, self.fused = resident, resident.xp, fused
-        self.sums = [fused.partials]
-        while len(self.sums[-1]) > FINISH_PARTS:
-            segments = kernels.segments_of(len(self.sums[-1]))
-            self.sums.append(self.xp.empty((segments, len(resident.sums)), dtype=self.xp.float64))
+    def __init__(self, resident: Resident, kept: FusedPass | ProductPass) -> None:
+        self.resident, self.xp, self.kept = resident, resident.xp, kept
+        self.sums = kernels.levels_of(self.xp, kept.partials, FINISH_PARTS)
         self.finish = compiled(
             self.xp, kernels.finish(resident.method.name, str(self.sums[-1].dtype), resident.dtype.name)
         )
@@ -192,7 +190,7 @@ class ByGrid:
 
     def make(self, count: int) -> None:
         """Launch steps: one after the other, or graphs of them."""
-        if count < GRAPH_STEPS or not self.fused.is_recordable:
+        if count < GRAPH_STEPS or not self.kept.is_recordable:
             for _ in range(count):
                 self._step()
             return
@@ -203,10 +201,8 @@ class ByGrid:
 
     def _step(self) -> None:
         resident = self.resident
-        self.fused.launch(resident.parameters, halted=resident.halted)
-        for parts, sums in zip(self.sums, self.sums[1:], strict=False):
-            kernels.add_segments(self.xp, parts, sums, resident.halted)
-        self._finish(self.sums[-1])
+        self.kept.launch(resident.parameters, halted=resident.halted)
+        self._finish(kernels.add_levels(self.xp, self.sums, resident.halted))
 
     def _finish(self, parts: Any) -> None:
         arguments = (parts, np.int64(len(parts)), *self.resident.arguments())
@@ -280,12 +276,13 @@ def begun(
             return None
         here = Resident(xp, objective, plan, start, state, np.float64)
         return here, ByMoments(here, objective)
-    if objective.fused is None:
+    kept = objective.kept_pass()
+    if kept is None:
         return None
     here = Resident(xp, objective, plan, start, state, objective.dtype)
     is_small = objective.n_samples * objective.n_features * here.dtype.itemsize <= BLOCK_BYTES
-    by_block = is_small and here.width == 1 and objective.fused.is_recordable
-    return here, (ByBlock if by_block else ByGrid)(here, objective.fused)
+    by_block = is_small and here.width == 1 and kept.is_recordable
+    return here, (ByBlock if by_block else ByGrid)(here, kept)
 
 
 def evaluated(xp: Any, objective: Any, parameters: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]] | None:
