@@ -46,9 +46,14 @@ def cluster(n_workers: int) -> Iterator[Client]:
 def scale(client: Client, n_workers: int) -> None:
     """Wait until there are so many workers."""
     client.cluster.scale(n_workers)
-    limit = time.monotonic() + 60
+    limit, again = time.monotonic() + 60, time.monotonic() + 1
     while len(client.nthreads()) != n_workers:
         assert time.monotonic() < limit
+        # Again and again: a cluster of this machine closes who is not there 15 s after some death of his, though it was
+        # another one that he is on his way back from, and forgets to start one in his place.
+        if time.monotonic() > again:
+            client.cluster.scale(n_workers)
+            again = time.monotonic() + 1
         time.sleep(0.05)
 
 
