@@ -232,6 +232,11 @@ FORGED: dict[str, dict[str, Any]] = {
     },
     "a gap": {"header": moved, "data": lambda data: bytes(8) + data},
     "bytes behind": {"data": lambda data: data + bytes(8)},
+    "half a character as a tensor's name": {"header": lambda header: {**header, "\ud800": entry([0], 24, 24)}},
+    "half a character in the description": {"description": lambda text: text.replace('"y"', '"\\ud800"')},
+    "half a character as a class": {
+        "description": lambda text: text.replace('"classes":null', '"classes":["a","\\ud800"]').replace("mse", "log_loss")
+    },
     "more metadata": {"header": lambda header: header | {METADATA: header[METADATA] | {"format": "pt"}}},
 }
 

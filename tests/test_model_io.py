@@ -330,8 +330,10 @@ def test_a_failed_save_keeps_the_old_file(tmp_path: Path) -> None:
             "classes: expected at least 2 different values",
         ),
         (replace(model(None), encoder=None, feature_names=["a", "b\0"]), "feature_names: expected names without"),
+        (replace(model(None), encoder=None, feature_names=["a", "\ud800"]), r"feature_names: .* '\\ud800'"),
+        (replace(model(None), target="\ud800"), r"model: .* '\\ud800'"),
     ],
-    ids=["a number", "not fitted", "bytes", "a name with a zero"],
+    ids=["a number", "not fitted", "bytes", "a name with a zero", "half a character", "half a character as a target"],
 )
 def test_what_is_no_model_is_not_saved(tmp_path: Path, given: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):

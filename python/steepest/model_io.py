@@ -91,13 +91,23 @@ def save(model: Any, path: str | PathLike[str]) -> None:
 def _describe(model: LinearModel) -> str:
     description = {"format_version": FORMAT_VERSION, **{name: getattr(model, name) for name in TEXTS}}
     description["columns"] = None if model.encoder is None else model.encoder.to_json()
-    return json.dumps(description, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = json.dumps(description, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    _encoded("model", text)
+    return text
 
 
 def _as_bytes(names: list[str]) -> NDArray[np.uint8]:
     if any("\0" in name for name in names):
         raise InputError("feature_names: expected names without the character \\0")
-    return np.frombuffer("\0".join(names).encode(), np.uint8)
+    return np.frombuffer(_encoded("feature_names", "\0".join(names)), np.uint8)
+
+
+def _encoded(name: str, text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        half = text[error.start : error.end]
+        raise InputError(f"{name}: expected Unicode; got {half!r}, half a character that no file can hold") from None
 
 
 def load(path: str | PathLike[str]) -> LinearModel:

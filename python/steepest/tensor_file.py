@@ -124,7 +124,7 @@ def read_tensors(path: str | PathLike[str]) -> tuple[dict[str, NDArray[Any]], di
 
 
 def parse_json(text: str) -> dict[str, Any]:
-    """Return the table that JSON text is, in which no name repeats and every number is finite.
+    """Return the table that JSON text is, in which no name repeats, every number is finite and every text Unicode.
 
     Raises
     ------
@@ -134,6 +134,8 @@ def parse_json(text: str) -> dict[str, Any]:
     table = json.loads(text, object_pairs_hook=_without_repeats, parse_constant=_finite, parse_float=_finite)
     if not isinstance(table, dict):
         raise TypeError("the description is no table")
+    # JSON may spell half a character, a lone surrogate, which could be neither summed up, nor printed, nor saved again.
+    json.dumps(table, ensure_ascii=False).encode()
     return table
 
 

@@ -105,6 +105,7 @@ FORGED: dict[str, Callable[[dict[str, Any], dict[str, NDArray[Any]]], object]] =
     "a condition that is text": lambda header, _: header.update(condition="bad"),
     "a recipe that is a list": lambda header, _: header.update(recipe=[]),
     "a recipe of numbers": lambda header, _: header.update(recipe={"loss": 1}),
+    "half a character in a recipe": lambda header, _: header.update(recipe={"loss": "\ud800"}),
     "another version": lambda header, _: header.update(format_version=3),
     "the version before": lambda header, _: header.update(format_version=1),
     "a version that is a list": lambda header, _: header.update(format_version=[1]),
