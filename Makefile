@@ -11,12 +11,15 @@ ISA ?= baseline avx2
 # Tests that compute little or nothing with our kernels, choose instructions themselves, or want a machine of their own.
 SAME_BY_ANY := architecture cuda_* cupy* docs examples gpu* mutants plot portability strategies surface \
     cluster dispatch durability fork interrupts memory panics races supply_chain threads
+# Inputs of the fuzzers: so many million for Rust, so many times ten thousand for Python.
+TIMES ?= 1
+FOUND := target/found
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-python test-oldest test-isa check format docs soak audit bench bench-gate build clean
+.PHONY: help demo test test-rust test-python test-oldest test-isa check format docs soak fuzz audit bench bench-gate build clean
 
 help:  ## Print these sentences.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,15 +54,15 @@ check: build  ## Formatters, linters and type checkers; changes nothing.
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked --features python -- -D warnings
-	$(BIN)/ruff format --check python tests benches examples docs
-	$(BIN)/ruff check python tests benches examples docs
+	$(BIN)/ruff format --check python tests benches examples docs fuzz
+	$(BIN)/ruff check python tests benches examples docs fuzz
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest steepest._steepest
 
 format: build  ## Format all code.
 	cargo fmt
-	$(BIN)/ruff format python tests benches examples docs
-	$(BIN)/ruff check --fix --select I python tests benches examples docs
+	$(BIN)/ruff format python tests benches examples docs fuzz
+	$(BIN)/ruff check --fix --select I python tests benches examples docs fuzz
 
 docs: build  ## Build the documentation into docs/_build/html; a warning is an error.
 	$(BIN)/python -m pip install --quiet 'sphinx>=8' 'pydata-sphinx-theme>=0.16' 'numpydoc>=1.8' 'myst-parser>=4'
@@ -67,6 +70,19 @@ docs: build  ## Build the documentation into docs/_build/html; a warning is an e
 
 soak: build  ## Fits under faults for ten minutes, and what was lost; SECONDS=60 for one.
 	$(BIN)/python tests/soak.py --seconds $(or $(SECONDS),600)
+
+fuzz: build $(BIN)/cargo-fuzz  ## Fuzz what reads structures and files of strangers, the same inputs each time; TIMES=100 for more.
+	rm -rf $(FOUND) && mkdir -p $(addprefix $(FOUND)/,csr model checkpoint)
+	$(BIN)/cargo-fuzz run --sanitizer none --codegen-units 16 csr $(FOUND)/csr fuzz/corpus/csr -- \
+	    -seed=1 -runs=$(TIMES)000000 -verbosity=0 -print_final_stats=1
+	$(BIN)/python -m pip install --quiet -r fuzz/requirements.txt
+	for kind in model checkpoint; do \
+	    PYTHONHASHSEED=0 $(BIN)/python fuzz/files.py --$$kind $(FOUND)/$$kind fuzz/corpus/$$kind -artifact_prefix=$(FOUND)/ \
+	        -seed=1 -runs=$(TIMES)0000 -timeout=10 -rss_limit_mb=512 -verbosity=0 -print_final_stats=1 || exit 1; \
+	done
+
+$(BIN)/cargo-fuzz: $(VENV)/created
+	cargo install --quiet --locked --root $(VENV) --version 0.13.2 cargo-fuzz
 
 audit: build  ## Known holes and licences of all that is used; needs cargo-deny.
 	cargo deny --locked check

@@ -248,8 +248,9 @@ def files_that_may_not_grow(chance: random.Random, folder: Path) -> Counter[str]
 
 
 def hostile_files(chance: random.Random, folder: Path) -> Counter[str]:
-    from test_hostile_files import LINE, changed_bytes, resealed
+    from test_hostile_files import LINE
 
+    from hostile import changed_bytes, resealed
     from test_model_files import MODEL
 
     st.save(MODEL, folder / "1")
