@@ -71,7 +71,7 @@ docs: build  ## Build the documentation into docs/_build/html; a warning is an e
 soak: build  ## Fits under faults for ten minutes, and what was lost; SECONDS=60 for one.
 	$(BIN)/python tests/soak.py --seconds $(or $(SECONDS),600)
 
-fuzz: build $(BIN)/cargo-fuzz  ## Fuzz what reads structures and files of strangers, the same inputs each time; TIMES=100 for more.
+fuzz: build $(BIN)/cargo-fuzz  ## Fuzz what reads structures and files of strangers, from a fixed seed; TIMES=100 for more.
 	rm -rf $(FOUND) && mkdir -p $(addprefix $(FOUND)/,csr model checkpoint)
 	$(BIN)/cargo-fuzz run --sanitizer none --codegen-units 16 csr $(FOUND)/csr fuzz/corpus/csr -- \
 	    -seed=1 -runs=$(TIMES)000000 -verbosity=0 -print_final_stats=1
