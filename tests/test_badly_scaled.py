@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -10,6 +11,8 @@ import pytest
 from scipy.sparse import csr_array
 
 import steepest as st
+from fake_gpu import FakeCupy, ForeignSparse
+from steepest.backends import get_backend
 from strategies import Floats
 
 N, D = 500, 20
@@ -232,3 +235,144 @@ def test_a_start_is_in_the_units_of_the_data(backend: str) -> None:
     assert scaled.loss == pytest.approx(literal.loss, rel=1e-12)
     assert scaled.coef == pytest.approx(start[0], rel=1e-12)
     assert scaled.intercept == pytest.approx(start[1], rel=1e-12)
+
+
+# --- What `tol` does not see is told ---
+
+EASY = np.random.default_rng(4).normal(size=(90, 3))
+EASY_SCORES = EASY @ [1.0, -2.0, 0.5] + 0.3 * np.random.default_rng(5).normal(size=90)
+LABELS = (EASY_SCORES + np.random.default_rng(6).logistic(size=90) > 0).astype(int)
+#: Targets by their losses; "years" are squared errors of targets far from zero.
+EASY_TARGETS: dict[str, Any] = {
+    "mse": EASY_SCORES,
+    "years": EASY_SCORES + 2000,
+    "two targets": np.column_stack([EASY_SCORES, 5 - EASY_SCORES]),
+    "huber": EASY_SCORES,
+    "poisson": np.round(np.exp(EASY_SCORES / 2)),
+    "log_loss": LABELS,
+    "softmax": np.where(EASY_SCORES > 1.5, 2, LABELS),
+    "squared_hinge": LABELS,
+}
+LOSS_OF = {"years": "mse", "two targets": "mse", "softmax": "log_loss"}
+#: Columns that gradients do not see beside the intercept, or beside each other.
+UNSEEN = {
+    "small": EASY * 1e-9,
+    "far from zero": EASY + 1e8,
+    "one is small": EASY * [1.0, 1.0, 1e-9],
+    "seconds since 1970": np.c_[EASY, 1.7e9 + np.arange(90)],
+}
+
+
+def in_blocks(X: Floats, y: Any) -> Any:
+    return [(X[a : a + 30], y[a : a + 30]) for a in range(0, len(X), 30)]
+
+
+def assert_told(X: Any, y: Any, **options: Any) -> None:
+    message = r"^tol was reached by .*; pass precondition=True or bring the columns of X to a similar scale$"
+    with pytest.warns(st.IllConditionedWarning, match=message) as caught:
+        fit = st.descend(X, y, **{"tol": 1e-6, "n_steps": 3000, "precondition": False, **options})
+    assert len(caught) == 1
+    assert fit.converged
+
+
+@pytest.mark.parametrize("of", EASY_TARGETS)
+@pytest.mark.parametrize("kind", UNSEEN)
+def test_tol_without_some_columns_is_told(backend: str, kind: str, of: str) -> None:
+    X, y = UNSEEN[kind], EASY_TARGETS[of]
+    # Steps of gd along a column that is seen are short for three classes.
+    for method in ("lbfgs",) if of == "softmax" else ("gd", "lbfgs"):
+        options: dict[str, Any] = {"loss": LOSS_OF.get(of, of), "method": method, "backend": backend}
+        assert_told(X, y, **options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", st.ConvergenceWarning)
+            st.descend(X, y, precondition=True, tol=1e-6, n_steps=300, **options)
+
+
+@pytest.mark.parametrize("form", ["dense", "sparse", "blocks", "blocks once", "by columns", "single precision"])
+def test_wherever_the_columns_lie(backend: str, form: str) -> None:
+    y = EASY_SCORES + 2000
+    for X in (EASY * 1e-9, EASY * [1.0, 1.0, 1e-9]):
+        design: Any = {
+            "dense": X,
+            "sparse": csr_array(X),
+            "blocks": in_blocks(X, y),
+            "blocks once": iter(in_blocks(X, y)),
+            "by columns": np.asfortranarray(X),
+            "single precision": X.astype(np.float32),
+        }[form]
+        assert_told(design, None if "blocks" in form else y, backend=backend, method="lbfgs")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"method": "sgd"},
+        {"method": "nesterov", "alpha": 1e-13, "l1_ratio": 1.0},
+        {"alpha": 1e-20},
+        {"sample_weight": np.repeat([1.0, 0.0, 3.0], 30), "offset": np.linspace(-1, 1, 90)},
+        {"fit_intercept": False},
+        {"start": ([1.0, -2.0, 0.0], 20.0)},
+    ],
+    ids="-".join,
+)
+def test_however_they_are_left_out(backend: str, options: dict[str, Any]) -> None:
+    assert_told(EASY * [1.0, 1.0, 1e-9], EASY_SCORES + 20, backend=backend, **options)
+
+
+def test_estimators_pass_the_word_on() -> None:
+    models = (
+        (st.GDRegressor(solver="gd", alpha=0.0, precondition=False), EASY_SCORES),
+        (st.GDClassifier(solver="lbfgs", alpha=0.0, precondition=False), LABELS),
+    )
+    for model, y in models:
+        with pytest.warns(st.IllConditionedWarning, match="pass precondition=True"):
+            model.fit(EASY * 1e-9, y)
+
+
+def test_on_a_gpu(gpu: FakeCupy) -> None:
+    for design in (EASY * 1e-9, gpu.asarray(EASY * 1e-9), ForeignSparse(csr_array(EASY * 1e-9))):
+        y: Any = EASY_SCORES if isinstance(design, np.ndarray) else gpu.asarray(EASY_SCORES)
+        assert_told(design, y, backend="cupy")
+
+
+#: All columns are in the answer, at tolerances that the intercept alone would reach, or nearly.
+SEEN: dict[str, tuple[Any, Any, dict[str, Any]]] = {
+    "easy": (EASY, EASY_SCORES, {}),
+    "of one small scale": (EASY * 1e-9, EASY_SCORES, {"fit_intercept": False}),
+    "far targets": (EASY, EASY_SCORES + 1e5, {"tol": 1e-4}),
+    "nothing to find": (EASY, np.full(90, 7.0), {}),
+    "nothing but a penalty": (EASY * 1e-9, EASY_SCORES, {"alpha": 1.0}),
+    "all left out by a penalty": (EASY * [1.0, 1.0, 1e-3], EASY_SCORES, {"alpha": 1e9, "l1_ratio": 1.0}),
+    "solved": (EASY * 1e-9, EASY_SCORES, {"method": "newton", "strategy": "gram"}),
+    "a start that is there": (EASY + 100, EASY_SCORES, {"start": ([1.0, -2.0, 0.5], -49.96), "method": "lbfgs"}),
+    "not far": (EASY + 5, EASY_SCORES, {"method": "lbfgs"}),
+    "rare": (csr_array(np.where(np.arange(90)[:, None] % 45 == [0, 1, 2], 1.0, 0.0)), EASY_SCORES, {"method": "lbfgs"}),
+}
+
+
+@pytest.mark.parametrize("kind", SEEN)
+def test_what_saw_all_columns_is_not_warned_of(backend: str, kind: str) -> None:
+    X, y, options = SEEN[kind]
+    given: dict[str, Any] = {"tol": 1e-6, "n_steps": 3000, "precondition": False, "backend": backend, **options}
+    assert st.descend(X, y, **given).converged
+
+
+@pytest.mark.parametrize(
+    ("design", "tol", "n_calls"), [(EASY, 1e-3, 1), (EASY + 1e3, 1e-12, 1), (EASY * 1e-9, 1e-3, 2)]
+)
+def test_only_columns_that_may_be_left_out_are_read_again(
+    backend: str, design: Floats, tol: float, n_calls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, n_made = type(get_backend(backend)), 0
+    minimise = engine.minimise
+
+    def counted(*given: Any) -> Any:
+        nonlocal n_made
+        n_made += 1
+        return minimise(*given)
+
+    monkeypatch.setattr(engine, "minimise", counted)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert st.descend(design, EASY_SCORES, method="newton", precondition=False, tol=tol, backend=backend).converged
+    assert n_made == n_calls

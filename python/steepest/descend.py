@@ -184,7 +184,9 @@ def descend(
     Warns
     -----
     IllConditionedWarning
-        If ``method="newton"`` solves least squares whose solution is not determined by the data to half its digits.
+        If ``method="newton"`` solves least squares whose solution is not determined by the data to half its digits; if
+        `precondition` takes a column for a constant; if `tol` was reached without it, but by the intercept or by some
+        columns alone: where all are brought to one scale, a share of the gradient is left.
     ConvergenceWarning
         If a `tol` was asked for and not reached, or if the loss ends higher than it began.
 

@@ -59,7 +59,10 @@ class DivergenceError(SteepestError, ArithmeticError):
 
 
 class IllConditionedWarning(UserWarning):
-    """The columns of X all but determine each other: few digits of the coefficients mean anything."""
+    """Few digits of the coefficients mean anything.
+
+    The columns of X all but determine each other, or their scales and distances from zero hide some of them.
+    """
 
 
 class ConvergenceWarning(UserWarning):
