@@ -60,7 +60,7 @@ def test_every_name_that_the_core_knows_is_drawn() -> None:
     assert set(odd.METHODS) == {"none", *METHODS}
     assert set(odd.STEP_SIZES) == {"none", *(rule.name for rule in rules)}
     kinds = [*METHODS.values(), *rules]
-    assert set(odd.SETTINGS) >= {field.name for kind in kinds for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    assert set(odd.SETTINGS) >= {field.name for kind in kinds for field in dataclasses.fields(kind)}
 
 
 def test_odd_calls() -> None:

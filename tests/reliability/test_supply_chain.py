@@ -74,7 +74,7 @@ def test_the_list_of_third_parties_is_that_of_the_lock() -> None:
 def test_the_list_of_third_parties_is_what_cargo_says() -> None:
     if shutil.which("cargo") is None:
         pytest.skip("cargo is not installed: nobody says what is compiled in")
-    command = [sys.executable, ROOT / "docs" / "make_third_party.py"]
+    command = [sys.executable, str(ROOT / "docs" / "make_third_party.py")]
     printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, encoding="utf-8", check=True).stdout
     assert printed == (ROOT / "THIRD-PARTY.md").read_text(encoding="utf-8")
 
