@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ import mpmath
 import numpy as np
 import pytest
 
+import steepest
 from properties import Rows
 from steepest.losses import HIGHEST_EXPONENT, Huber, LogLoss, Loss, Mse, Poisson, SquaredHinge
 from test_losses import GRID, every_dtype, every_evaluation, every_variant
@@ -132,3 +134,32 @@ def test_second_derivatives_to_fifty_digits(namespace: Any, loss: Loss, dtype: A
                 expected = [each for line in exact(loss, y, in_digits(row), cut).bends for each in line]
                 for one, (number, size) in zip(bend, expected, strict=True):
                     assert abs(mpmath.mpf(float(one)) - number) <= slack * size + least
+
+
+@pytest.mark.parametrize("loss", [Mse(), LogLoss(2), Huber(250.0), Poisson(), SquaredHinge()], ids=repr)
+def test_newtons_step_of_the_core_to_fifty_digits(loss: Loss) -> None:
+    """Of one parameter that is the score of one row: the slope by the second derivative, times the step size."""
+    slack, least = tolerance(np.float64, 2), 2 * float(np.finfo(np.float64).tiny)
+    # A second row has no part in the score; of two labels there must be both.
+    X, y = np.array([[1.0], [0.0]]), np.array([-1.0, 1.0] if isinstance(loss, SquaredHinge) else [0.0, 1.0])
+    options: dict[str, Any] = {"method": "newton", "strategy": "stream", "alpha": 0.0, "tol": 0.0, "backend": "rust"}
+    n_compared = 0
+    for z in np.concatenate([-GRID[::-1], GRID]).tolist():
+        known = exact(loss, [mpmath.mpf(y[0])], [mpmath.mpf(z)], HIGHEST_EXPONENT["float64"])
+        ((slope, slope_size),), (((bend, bend_size),),) = known.slopes, known.bends
+        if bend_size == mpmath.inf or abs(slope) <= least or bend <= least:
+            continue
+        with warnings.catch_warnings():
+            # One step is not all that it takes.
+            warnings.simplefilter("ignore", steepest.ConvergenceWarning)
+            start = np.array([z]), 0.0
+            fit = steepest.descend(X, y, loss=loss, start=start, fit_intercept=False, n_steps=1, **options)
+        if not fit.n_steps:
+            # What a step would gain is less than the loss is rounded by.
+            continue
+        with mpmath.workdps(50):
+            size, there = mpmath.mpf(float(fit.history.step_size[0])), mpmath.mpf(float(fit.coef.ravel()[0]))
+            rounded = slack * (slope_size / bend + abs(slope) * bend_size / bend**2 + (abs(z) + abs(there)) / size)
+            assert abs((z - there) / size - slope / bend) <= rounded, z
+        n_compared += 1
+    assert n_compared > len(GRID) / 2
