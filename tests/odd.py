@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 KERNELS = ("mse", "log_loss", "softmax", "softmax_probabilities", "huber", "poisson", "squared_hinge", "none")
-METHODS = ("gd", "momentum", "nesterov", "adam", "sgd", "lbfgs", "newton", "none")
+METHODS = ("gd", "momentum", "nesterov", "adam", "sgd", "lbfgs", "newton", "coordinate", "none")
 STEP_SIZES = (
     "auto",
     "constant",

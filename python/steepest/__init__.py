@@ -54,6 +54,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+# First, because it refuses an interpreter beside the main one: the end of that would be taken for the program's.
+import numpy as _numpy  # noqa: F401, ICN001
+
 from steepest._steepest import __version__
 from steepest.backends import show_backends
 from steepest.checkpoint import Checkpoint

@@ -338,10 +338,8 @@ for number in range(200):
         try:
             st.descend(design, y, n_steps=3, backend="rust", n_threads=1 + number % 3)
         except st.SteepestError:
-            pass
-        except BaseException as error:
             # What was checked is no longer so: the core stops there, and touches nothing that is not its own.
-            assert type(error).__name__ == "PanicException", repr(error)
+            pass
         n_fits += 1
 done.set()
 writer.join()

@@ -1,7 +1,7 @@
 """Forks: a child that inherits a pool without its threads builds one of its own, and its fits have the same bits.
 
-The child of a program whose pool has no such care waits forever for threads that it does not have: the last test plants
-that, to show that the others would notice.
+The child of a program whose pool has no such care waits forever for threads that it does not have: a test plants
+that, to show that the others would notice. CUDA cannot be started anew in a child: that is an error.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from children import end, run, start
+from fake_gpu import COMPILER
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks on this system")
 
@@ -123,9 +124,67 @@ def test_the_inherited_pool_hangs(tmp_path: Path) -> None:
     (tmp_path / "same.c").write_text(SAME_PROCESS)
     library = tmp_path / "same.so"
     subprocess.run([compiler, "-shared", "-fPIC", "-o", library, tmp_path / "same.c"], check=True)
-    process = start(PROGRAM + SCENARIOS["a fit, a fork, a fit"], environment={"LD_PRELOAD": str(library)})
+    program = PROGRAM + "print('fitted', flush=True)" + SCENARIOS["a fit, a fork, a fit"]
+    process = start(program, environment={"LD_PRELOAD": str(library)})
     try:
+        assert process.stdout is not None
+        # Importing may take its time; what hangs comes after.
+        assert process.stdout.readline() == "fitted\n"
         with pytest.raises(subprocess.TimeoutExpired):
             process.communicate(timeout=4)
     finally:
         end(process)
+
+
+#: On an imaginary GPU, in a process whose first descent is there, or is not; then in a child of it.
+ON_A_GPU = """
+import os, sys, time
+from pathlib import Path
+import numpy as np
+
+sys.path[:0] = [sys.argv[1]]
+from fake_gpu import Array, FakeCupy
+import steepest as st
+from steepest import setup
+
+sys.modules["cupy"] = FakeCupy(Path(sys.argv[2]))
+setup.worth_a_gpu = lambda *_: True
+X, y = np.eye(3), np.arange(3.0)
+
+def fit(X=X, y=y, **options):
+    began = time.monotonic()
+    try:
+        return st.descend(X, y, n_steps=2, strategy="stream", **options).backend
+    except st.BackendUnavailableError as error:
+        assert time.monotonic() - began < 1, "it was waited for"
+        return str(error)
+
+def in_child():
+    if os.fork():
+        assert os.wait()[1] == 0
+        return
+    print(fit(backend="auto"))
+    print(fit(backend="cupy"))
+    print(fit(Array(X), Array(y)))
+    sys.stdout.flush()
+    os._exit(0)
+"""
+
+
+@pytest.mark.skipif(COMPILER is None, reason="g++ is not installed: kernels cannot be compiled for the CPU")
+def test_cuda_does_not_outlive_a_fork(shim_folder: Path) -> None:
+    """No child of a process that used the GPU can: it is told so at once, and "auto" computes on the CPU."""
+
+    def said(program: str) -> list[str]:
+        return run(ON_A_GPU + program, Path(__file__).parent.parent, shim_folder).splitlines()
+
+    parent, *lines = said("print(os.getpid(), fit(backend='auto'), flush=True); in_child(); print(fit(backend='cupy'))")
+    number, first = parent.split()
+    refused = (
+        f'backend="cupy": CUDA was started before the fork, by process {number}, and no child of a fork can use it. '
+        'Start processes by "spawn" or "forkserver", as in multiprocessing.get_context("spawn"), or use backend="rust".'
+    )
+    assert first == "cupy"
+    assert lines == ["rust", refused, refused, "cupy"]
+    # A child that is the first to use the GPU may.
+    assert said("in_child(); in_child()") == ["cupy"] * 6

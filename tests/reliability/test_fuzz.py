@@ -5,6 +5,7 @@ A hundred thousand calls: STEEPEST_TEST_PROFILE=deep python -m pytest tests/reli
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections import Counter
 from collections.abc import Callable
@@ -12,9 +13,13 @@ from typing import Any
 
 import pytest
 
+import odd
 import steepest as st
 from odd import Odd
 from steepest import _steepest
+from steepest.losses import LOSSES, LogLoss
+from steepest.methods import METHODS
+from steepest.step_sizes import SCHEDULES, SEARCHES, Auto
 
 N_CALLS = {"deep": 100_000, "ci": 20_000}.get(os.environ.get("STEEPEST_TEST_PROFILE", ""), 2_000)
 
@@ -45,6 +50,17 @@ CALLS: dict[str, Callable[[Odd], Any]] = {
 }
 #: Of ten calls six are of the one that does most.
 DRAWN = ["minimise"] * 5 + list(CALLS)
+
+
+def test_every_name_that_the_core_knows_is_drawn() -> None:
+    """And one that it does not."""
+    softmax = [LogLoss(n_classes=3, probabilities=probabilities).kernel for probabilities in (False, True)]
+    rules = (Auto, *SCHEDULES, *SEARCHES)
+    assert set(odd.KERNELS) == {"none", *(loss().kernel for loss in LOSSES.values()), *softmax}
+    assert set(odd.METHODS) == {"none", *METHODS}
+    assert set(odd.STEP_SIZES) == {"none", *(rule.name for rule in rules)}
+    kinds = [*METHODS.values(), *rules]
+    assert set(odd.SETTINGS) >= {field.name for kind in kinds for field in dataclasses.fields(kind)}
 
 
 def test_odd_calls() -> None:

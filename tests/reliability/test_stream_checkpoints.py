@@ -14,20 +14,24 @@ from test_checkpoints import CrashError, crash_at, expect_same
 import steepest as st
 from children import end, start
 from steepest.checkpoint import read_checkpoint
+from steepest.methods import METHODS
 from steepest.segments import Course
 from steepest.sources import files
 from test_streams import FORMS
 
 N, D = 500, 4
 #: Method, where it crashes, steps in all.
-METHODS: dict[str, tuple[tuple[int, ...], int, dict[str, Any]]] = {
+STREAMED: dict[str, tuple[tuple[int, ...], int, dict[str, Any]]] = {
     "gd": ((4, 11), 16, {}),
+    "momentum": ((4, 11), 16, {"learning_rate": 0.02}),
     "nesterov": ((4, 11), 16, {"l1_ratio": 0.5}),
     "lbfgs": ((2, 5), 9, {}),
     "newton": ((1, 3), 5, {}),
     # Of these, segments are epochs, and callbacks are called once an epoch, of some 35 batches.
     "sgd": ((30, 60), 130, {"batch_size": 16}),
     "adam": ((30, 60), 130, {"batch_size": 16}),
+    # Of squared errors alone, whose moments are taken in one pass, and at the minimum of these within rounding soon.
+    "coordinate": ((1, 5), 9, {"loss": "mse", "l1_ratio": 0.5, "tol": 0.0}),
 }
 
 
@@ -42,20 +46,26 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def given(form: str, folder: Path) -> tuple[Any, dict[str, Any]]:
+def given(form: str, folder: Path, *, of_numbers: bool = False) -> tuple[Any, dict[str, Any]]:
     generator = np.random.default_rng(11)
     X = generator.normal(size=(N, D)) * [1, 30, 1, 0.1] + [0, 0, 100, 0]
-    y = np.where(X[:, 0] + generator.normal(size=N) > 0, "yes", "no")
+    y = X[:, 0] + generator.normal(size=N)
+    if of_numbers:
+        # Many columns that go with each other, among which coordinate descent is not done at once.
+        X = np.cumsum(generator.normal(size=(N, 25)), axis=1)
+        y = X[:, -1] + generator.normal(size=N)
+    else:
+        y = np.where(y > 0, "yes", "no")
     return FORMS[form](folder, X, y, generator.integers(0, 3, size=N).astype(float))
 
 
 @pytest.mark.filterwarnings("ignore:the loss rose:steepest.ConvergenceWarning")
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", STREAMED)
 @pytest.mark.parametrize("form", ["npy", "parquet files", "iterable"])
 def test_a_descent_that_crashed_goes_on_as_if_it_had_not(form: str, method: str, tmp_path: Path) -> None:
-    X, others = given(form, tmp_path)
-    crashes, n_steps, own = METHODS[method]
+    crashes, n_steps, own = STREAMED[method]
     options: dict[str, Any] = {"loss": "log_loss", "alpha": 0.01, "method": method, "precondition": True, **own}
+    X, others = given(form, tmp_path, of_numbers=options["loss"] == "mse")
     whole = st.descend(X, **others, n_steps=n_steps, **options)
     checkpoint = st.Checkpoint(tmp_path / "run", seconds=0.0)
     reached = 0
@@ -66,6 +76,10 @@ def test_a_descent_that_crashed_goes_on_as_if_it_had_not(form: str, method: str,
         assert before < reached < n_steps
     again = st.descend(X, **others, n_steps=n_steps, checkpoint=checkpoint, **options)
     expect_same(again, whole)
+
+
+def test_every_method_is_streamed() -> None:
+    assert set(STREAMED) == set(METHODS)
 
 
 def test_statistics_are_found_again(tmp_path: Path) -> None:

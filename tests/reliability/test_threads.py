@@ -248,7 +248,9 @@ def watch():
         peak[0] = max(peak[0], sum(task.startswith("steepest-") for process in family() for task in tasks_of(process)))
 watcher = threading.Thread(target=watch)
 watcher.start()
-search = GridSearchCV(GDRegressor(solver="gd", max_iter=30, tol=0), {"alpha": [1e-4, 1e-3, 1e-2, 1e-1]}, cv=2, n_jobs=2)
+# Without the last fit, by this process alone, beside which the pools of the jobs are still there and idle.
+candidates = {"alpha": [1e-4, 1e-3, 1e-2, 1e-1]}
+search = GridSearchCV(GDRegressor(solver="gd", max_iter=30, tol=0), candidates, cv=2, n_jobs=2, refit=False)
 import warnings; warnings.simplefilter("ignore")
 search.fit(x, y)
 done.set()
@@ -260,17 +262,17 @@ print(peak[0], round(search.best_score_, 3))
 
 @needs_proc
 def test_a_search_of_two_jobs_does_not_oversubscribe() -> None:
-    """Compute threads are those of our pools, in all processes of the search, and the main thread of each worker.
+    """The pools of all processes of the search have no more threads than there are cores.
 
-    A control shows that they are seen: where our variable asks for three a process, six or more are counted.
+    A control shows that a thread for each core in each of two jobs would be seen: our variable asks for them.
     """
-    pytest.importorskip("joblib")
+    cores = len(os.sched_getaffinity(0))
     peak, score = run(SEARCH, seconds=120, environment=UNSET).split()
     assert float(score) > 0.99
-    cores = len(os.sched_getaffinity(0))
-    assert int(peak) + 2 <= cores + 4
-    peak, _ = run(SEARCH, seconds=120, environment=UNSET | {"STEEPEST_NUM_THREADS": "3"}).split()
-    assert int(peak) >= 6
+    assert int(peak) <= cores
+    each = max(cores, 2)
+    peak, _ = run(SEARCH, seconds=120, environment=UNSET | {"STEEPEST_NUM_THREADS": str(each)}).split()
+    assert int(peak) >= 2 * each
 
 
 NO_ROOM_FOR_THREADS = (

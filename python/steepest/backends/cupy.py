@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import contextmanager
 from importlib import import_module
@@ -32,6 +33,10 @@ NOT_INSTALLED = (
     'backend="cupy" needs CuPy, which is not installed. Install it with: pip install "steepest[cuda13]" '
     '(or "steepest[cuda12]" for a CUDA 12 driver), or use backend="rust".'
 )
+FORKED = (
+    'backend="cupy": CUDA was started before the fork, by process {parent}, and no child of a fork can use it. '
+    'Start processes by "spawn" or "forkserver", as in multiprocessing.get_context("spawn"), or use backend="rust".'
+)
 #: Bytes that go to the GPU at a time, through memory that the GPU reads by itself.
 PINNED_BYTES = 1 << 26
 #: Of the free memory that a matrix may take: with a larger one, rows are brought at every pass.
@@ -39,9 +44,15 @@ MOST_SHARE = 0.8
 #: By the library that an array of the caller is from, the module that takes one of CuPy's without a copy.
 TAKERS = {"torch": "torch", "jax": "jax.numpy", "jaxlib": "jax.numpy"}
 
+#: The process that was the first to use the GPU: what CUDA keeps of it is of no use to a process that inherits it.
+_first_process: int | None = None
+
 
 def load_cupy() -> Any:
     """Return the module `cupy`, if it has a GPU to work on."""
+    global _first_process  # noqa: PLW0603
+    if _first_process not in {None, os.getpid()}:
+        raise BackendUnavailableError(FORKED.format(parent=_first_process))
     try:
         cupy = import_module("cupy")
     except ModuleNotFoundError as error:
@@ -63,6 +74,7 @@ def load_cupy() -> Any:
             f"(CuPy {cupy.__version__}, driver: {_driver(runtime)}). "
             'Use backend="rust", or run where nvidia-smi lists a GPU.'
         )
+    _first_process = os.getpid()
     return cupy
 
 

@@ -81,6 +81,10 @@ validation_fraction, n_iter_no_change, warm_start, backend, n_jobs, random_state
     --------
     steepest.descend : The literal form.
 
+    Notes
+    -----
+    Threads may fit and predict beside each other, each fit with an estimator of its own: one `fit` an object at a time.
+
     Examples
     --------
     >>> import steepest as st

@@ -103,6 +103,10 @@ class GDRegressor(RegressorMixin, LinearEstimator):  # type: ignore[misc]
     --------
     steepest.descend : The literal form.
 
+    Notes
+    -----
+    Threads may fit and predict beside each other, each fit with an estimator of its own: one `fit` an object at a time.
+
     Examples
     --------
     >>> import steepest as st
