@@ -7,6 +7,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import narwhals.stable.v2 as nw
 import numpy as np
 import pandas as pd
 import pytest
@@ -219,3 +220,27 @@ def test_wrong_options(steepest: Steepest, folder: Path, options: tuple[str, ...
     assert (outcome.code, outcome.out) == (code, "")
     assert message in outcome.err
     assert sorted(folder.iterdir()) == before
+
+
+def test_the_names_of_a_wide_table_are_asked_for_a_few_times_in_all(
+    steepest: Steepest, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A frame makes a list of all its names at each question: one a column would be a time that grows as the square."""
+    n_asked = 0
+    names: Any = nw.DataFrame.columns
+
+    def counted(frame: Any) -> list[str]:
+        nonlocal n_asked
+        n_asked += 1
+        found: list[str] = names.fget(frame)
+        return found
+
+    monkeypatch.setattr(nw.DataFrame, "columns", property(counted))
+    table = pd.DataFrame(np.random.default_rng(0).normal(size=(12, 200)))
+    table.rename(columns=str).to_csv(folder / "wide.csv", index=False)
+    fit = ("fit", "wide.csv", "--target", "0", "--alpha", "1", "--eval", "wide.csv", "--model", "wide.safetensors")
+    for options in ((), [word for name in range(1, 200) for word in ("--only", name)]):
+        assert steepest(*fit, *options).code == 0
+    for command in ("predict", "evaluate"):
+        assert steepest(command, "wide.safetensors", "wide.csv").code == 0
+    assert 0 < n_asked < table.shape[1]

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 import steepest as st
-from steepest.tables import as_frame, as_matrix, is_frame
+from steepest.sources.tables import Names
+from steepest.tables import as_frame, as_matrix, expect_names, is_frame
 
 pd = pytest.importorskip("pandas")
 pl = pytest.importorskip("polars")
@@ -238,3 +239,28 @@ def test_what_a_frame_is() -> None:
     for other in (BLOCK, [[1.0]], Tensor(BLOCK), sparse.csr_matrix(BLOCK), 3.0, None):
         assert not is_frame(other)
         assert as_frame("X", other) is other
+
+
+class Name(str):
+    """A name that counts how often any is compared or looked up."""
+
+    __slots__ = ()
+    n_looks = 0
+
+    def __eq__(self, other: object) -> bool:
+        Name.n_looks += 1
+        return str.__eq__(self, other)
+
+    def __hash__(self) -> int:
+        Name.n_looks += 1
+        return str.__hash__(self)
+
+
+def test_names_of_many_columns_are_looked_up_not_searched_for() -> None:
+    """Tables of tens of thousands of columns are common: of genes, of words."""
+    names: list[str] = [Name(number) for number in range(1000)]
+    Name.n_looks = 0
+    Names.of("X", names, names[0], None, None)
+    with pytest.raises(st.InputError, match="got them in another order"):
+        expect_names("X", names[::-1], names)
+    assert Name.n_looks < 20 * len(names)

@@ -16,7 +16,7 @@ import numpy as np
 from steepest.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -25,13 +25,16 @@ MOST_LEVELS = 200
 Missing = Literal["error", "drop"]
 
 
-def require_column(frame: Any, name: str, what: str) -> None:
-    """Raise an error that names the nearest column if `frame` has none called `name`."""
+def require_columns(frame: Any, wanted: Iterable[str], what: str) -> None:
+    """Raise an error that names the nearest column if `frame` lacks one of those that are wanted."""
+    # Asked for once: a frame makes a new list of its names at each question.
     names = nw.from_native(frame, eager_only=True).columns
-    if name not in names:
-        near = difflib.get_close_matches(name, names, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise InputError(f"{what}: there is no column {name!r}{hint}; columns: {', '.join(names)}")
+    known = set(names)
+    for name in wanted:
+        if name not in known:
+            near = difflib.get_close_matches(name, names, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise InputError(f"{what}: there is no column {name!r}{hint}; columns: {', '.join(names)}")
 
 
 def without_missing(frame: Any, columns: Sequence[str], missing: Missing) -> tuple[Any, int]:
@@ -150,6 +153,7 @@ class Encoder:
             If a column is neither numbers nor text, or has more than 200 different texts, or none is left.
         """
         table = nw.from_native(frame, eager_only=True)
+        exclude, categorical = set(exclude), set(categorical)
         columns: list[Numeric | Categorical] = []
         for name in table.columns:
             if name in exclude:
@@ -185,7 +189,8 @@ class Encoder:
             If a column is not there, is of another kind than in training, or holds a level never seen.
         """
         table = nw.from_native(frame, eager_only=True)
-        absent = [name for name in self.column_names if name not in table.columns]
+        found = set(table.columns)
+        absent = [name for name in self.column_names if name not in found]
         if absent:
             raise InputError(f"the table lacks column {', '.join(map(repr, absent))}")
         X = np.empty((len(table), len(self.feature_names)), order="F")

@@ -83,8 +83,9 @@ def expect_names(name: str, given: list[str], expected: list[str]) -> None:
     """Raise an error that lists what is missing and what is unexpected unless the columns are those of training."""
     if given == expected:
         return
-    missing = [column for column in expected if column not in set(given)]
-    unexpected = [column for column in given if column not in set(expected)]
+    here, there = set(given), set(expected)
+    missing = [column for column in expected if column not in here]
+    unexpected = [column for column in given if column not in there]
     found = [
         f"{what}: {', '.join(map(repr, columns))}"
         for what, columns in (("missing", missing), ("unexpected", unexpected))

@@ -110,7 +110,7 @@ def strength(penalty: str | None, alpha: float, l1_ratio: float | None) -> tuple
 
 def rows_for(fitted: Any, file: Path, missing: Any, *, with_target: bool = False) -> tuple[Any, int]:
     """Return the rows of a file that a model can predict from, and how many were left out."""
-    from steepest.preprocessing import require_column, without_missing
+    from steepest.preprocessing import require_columns, without_missing
 
     columns = [] if fitted.encoder is None else fitted.encoder.columns
     names = [column.name for column in columns] or fitted.feature_names
@@ -122,8 +122,7 @@ def rows_for(fitted: Any, file: Path, missing: Any, *, with_target: bool = False
     if with_target and fitted.classes and isinstance(fitted.classes[0], str):
         as_text.append(fitted.target)
     table = read_table(file, as_text)
-    for name in needed:
-        require_column(table, name, str(file))
+    require_columns(table, needed, str(file))
     return without_missing(table.select(needed) if fitted.encoder is None else table, needed, missing)
 
 
