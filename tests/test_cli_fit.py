@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 import narwhals.stable.v2 as nw
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
 import pytest
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import accuracy_score, log_loss, r2_score, roc_auc_score, root_mean_squared_error
@@ -244,3 +247,21 @@ def test_the_names_of_a_wide_table_are_asked_for_a_few_times_in_all(
     for command in ("predict", "evaluate"):
         assert steepest(command, "wide.safetensors", "wide.csv").code == 0
     assert 0 < n_asked < table.shape[1]
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_times_in_nanoseconds_are_rounded_as_float64_does(steepest: Steepest, folder: Path, ending: str) -> None:
+    times = 1_700_000_000_000_000_000 + 3_600_000_000_001 * np.arange(40)
+    table = pa.table({"time": times, "size": np.arange(40) % 7, "id": times[::-1] + np.arange(40) % 3})
+    rounded = pa.table(
+        {name: column.to_numpy().astype(np.float64) for name, column in zip(table.column_names, table, strict=True)}
+    )
+    write = {"csv": pa.csv.write_csv, "parquet": pa.parquet.write_table}[ending]
+    found = []
+    for name, written in (("whole", table), ("rounded", rounded)):
+        path, model = folder / f"{name}.{ending}", f"{name}.safetensors"
+        write(written, path)
+        fit = one_object(steepest("fit", path, "--target", "id", "--model", model, "--json"))
+        evaluation = one_object(steepest("evaluate", model, path, "--json"))
+        found.append((fit["coefficients"], fit["metrics"], evaluation["metrics"]))
+    assert found[0] == found[1]

@@ -205,6 +205,35 @@ def test_all_kinds_of_numbers() -> None:
     assert np.array_equal(matrix, frame.astype(float).to_numpy())
 
 
+#: Times in nanoseconds: as float64, their last bits are rounded.
+TIMES = 1_700_000_000_000_000_000 + 3_600_000_000_001 * np.arange(10)
+WHOLE: dict[str, Any] = {
+    "pandas": pd.DataFrame,
+    "pandas, masked": lambda columns: pd.DataFrame(columns, dtype="Int64"),
+    "pandas of Arrow": lambda columns: pd.DataFrame(columns, dtype="int64[pyarrow]"),
+    "polars": pl.DataFrame,
+    "pyarrow": pa.table,
+    "pyarrow, in chunks": lambda columns: pa.concat_tables([pa.table(columns).slice(0, 4), pa.table(columns).slice(4)]),
+    "capsule": lambda columns: Capsule(pa.table(columns)),
+}
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+def test_integers_beyond_those_of_float64_are_rounded_as_numpy_does(kind: str) -> None:
+    columns = {"time": TIMES, "step": np.arange(10)}
+    rounded = np.column_stack([TIMES, np.arange(10)]).astype(np.float64)
+    assert not np.array_equal(rounded[:, 0].astype(np.int64), TIMES)
+    assert np.array_equal(as_matrix("X", WHOLE[kind](columns))[0], rounded)
+    fit = st.descend(WHOLE[kind](columns), Y, alpha=1.0, n_steps=3, precondition=True)
+    assert np.array_equal(fit.coef, st.descend(rounded, Y, alpha=1.0, n_steps=3, precondition=True).coef)
+
+
+@pytest.mark.parametrize("kind", ["pandas of Arrow", "polars", "pyarrow"])
+def test_a_missing_value_beside_large_integers_is_named(kind: str) -> None:
+    with pytest.raises(st.InputError, match=r"X\[10, 0\] \(column 'time'\) is nan; drop"):
+        st.descend(WHOLE[kind]({"time": [*TIMES.tolist(), None]}), np.arange(11.0))
+
+
 def test_sparse_columns_stay_sparse() -> None:
     frame = pd.DataFrame.sparse.from_spmatrix(sparse.csr_matrix(BLOCK), columns=NAMES)
     matrix, names = as_matrix("X", frame)

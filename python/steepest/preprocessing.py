@@ -14,6 +14,7 @@ import narwhals.stable.v2 as nw
 import numpy as np
 
 from steepest.errors import InputError
+from steepest.tables import as_floats
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -88,7 +89,7 @@ class Numeric:
         """Return (n, 1)."""
         if not (column.dtype.is_numeric() or column.dtype == nw.Boolean):
             raise InputError(f"column {self.name!r}: expected numbers as in training; got {column.dtype}")
-        values = column.cast(nw.Float64).to_numpy().astype(np.float64)
+        values = as_floats(column)
         infinite = np.isinf(values)
         if infinite.any():
             row = int(np.argmax(infinite))

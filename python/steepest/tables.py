@@ -11,6 +11,7 @@ from steepest.validation import as_numbers
 
 if TYPE_CHECKING:
     import narwhals.stable.v2 as nw
+    from numpy.typing import NDArray
 
 
 def as_matrix(name: str, given: Any) -> tuple[Any, list[str] | None]:
@@ -72,6 +73,16 @@ def refuse_gpu(backend: str, **arrays: Any) -> dict[str, Any]:
                 f"pass backend='cupy', or bring it over: {name}.get() for CuPy, {name}.cpu() for PyTorch"
             )
     return arrays
+
+
+def as_floats(column: Any) -> NDArray[np.float64]:
+    """Return a narwhals column of numbers as float64: what is missing is NaN, integers beyond 2⁵³ are rounded."""
+    import narwhals.stable.v2 as nw
+
+    # Arrow's own conversion refuses integers that it would round, such as times in nanoseconds; NumPy's rounds them.
+    numbers = column if column.dtype.is_integer() else column.cast(nw.Float64)
+    found: NDArray[np.float64] = numbers.to_numpy().astype(np.float64)
+    return found
 
 
 def is_frame(given: Any) -> bool:
@@ -159,5 +170,5 @@ def _matrix(name: str, frame: nw.DataFrame[Any]) -> Any:
         if column.dtype == nw.Object:
             array[:, j] = as_numbers(f"{name}[{str(column.name)!r}]", column.to_numpy())
         else:
-            array[:, j] = column.cast(nw.Float64).to_numpy()
+            array[:, j] = as_floats(column)
     return array

@@ -33,6 +33,7 @@ from steepest.preprocessing import (
     without_missing,
 )
 from steepest.step_sizes import as_step_size
+from steepest.tables import as_floats
 from steepest.threads import thread_count
 from steepest.validation import integer, known, number
 
@@ -231,7 +232,7 @@ def _targets(column: nw.Series[Any], loss: str) -> tuple[NDArray[Any], list[Any]
     if LOSSES[loss] not in OF_LABELS:
         if not (column.dtype.is_numeric() or column.dtype == nw.Boolean):
             raise InputError(f"target: loss {loss} expects numbers; {name!r} is {column.dtype}")
-        y = column.cast(nw.Float64).to_numpy().astype(np.float64)
+        y = as_floats(column)
         if not np.isfinite(y).all():
             row = int(np.argmin(np.isfinite(y)))
             raise InputError(f"target: expected finite numbers; row {row} of {name!r} is {y[row]}")
