@@ -57,7 +57,8 @@ def read_table(path: str | PathLike[str], as_text: Collection[str] = ()) -> pa.T
         names = table.column_names
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: expected UTF-8; {error}; iconv converts it") from error
-    except pa.ArrowException as error:
+    # Files that are cut or packed wrongly are errors of the system to Arrow, without a name.
+    except (OSError, pa.ArrowException) as error:
         raise InputError(f"{path}: {error}") from error
     if not names or table.num_rows == 0:
         raise InputError(f"{path}: expected at least one row below the header; there is none")
