@@ -57,7 +57,8 @@ def read_config(context: typer.Context, path: Path | None) -> Path | None:
 
     try:
         given = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    # Tables in tables without end are read by functions that call themselves.
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path}: expected TOML; {error}") from None
     places: dict[str, Any] = {}
     for each in context.command.params:
