@@ -250,6 +250,8 @@ def test_a_cluster_of_this_machine_waits_for_its_workers_to_come_back() -> None:
         kill(pids(client))
         while set(client.nthreads()) <= before:
             time.sleep(0.05)
+        # One that was given up is closed as it comes back.
+        assert list(client.cluster.workers) == [0]
 
 
 def counted(partition: Any, folder: str) -> int | None:
