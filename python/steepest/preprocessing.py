@@ -51,7 +51,7 @@ def without_missing(frame: Any, columns: Sequence[str], missing: Missing) -> tup
     absent = np.zeros(len(table), dtype=bool)
     counts = {}
     for name in columns:
-        gaps = _gaps(table[name])
+        gaps = _gaps(table.get_column(name))
         if gaps.any():
             counts[name] = int(gaps.sum())
             absent |= gaps
@@ -68,10 +68,9 @@ def without_missing(frame: Any, columns: Sequence[str], missing: Missing) -> tup
 
 
 def _gaps(column: nw.Series[Any]) -> NDArray[np.bool_]:
-    gaps = column.is_null()
     if column.dtype.is_float():
-        gaps = gaps | column.is_nan().fill_null(value=True)
-    return np.asarray(gaps.to_numpy(), dtype=bool)
+        return np.isnan(as_floats(column))
+    return np.asarray(column.is_null().to_numpy(), dtype=bool)
 
 
 @dataclass(frozen=True)
@@ -159,9 +158,10 @@ class Encoder:
         for name in table.columns:
             if name in exclude:
                 continue
-            kind = table[name].dtype
+            column = table.get_column(name)
+            kind = column.dtype
             if name in categorical or kind in {nw.String, nw.Categorical, nw.Enum}:
-                columns.append(_learn_levels(name, table[name]))
+                columns.append(_learn_levels(name, column))
             elif kind.is_numeric() or kind == nw.Boolean:
                 columns.append(Numeric(name))
             else:
@@ -197,7 +197,7 @@ class Encoder:
         X = np.empty((len(table), len(self.feature_names)), order="F")
         start = 0
         for column in self.columns:
-            part = column.encode(table[column.name])
+            part = column.encode(table.get_column(column.name))
             X[:, start : start + part.shape[1]] = part
             start += part.shape[1]
         return X

@@ -80,7 +80,8 @@ def as_floats(column: Any) -> NDArray[np.float64]:
     import narwhals.stable.v2 as nw
 
     # Arrow's own conversion refuses integers that it would round, such as times in nanoseconds; NumPy's rounds them.
-    numbers = column if column.dtype.is_integer() else column.cast(nw.Float64)
+    kind = column.dtype
+    numbers = column if kind.is_integer() or kind.is_float() else column.cast(nw.Float64)
     found: NDArray[np.float64] = numbers.to_numpy().astype(np.float64)
     return found
 
