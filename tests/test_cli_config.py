@@ -74,3 +74,11 @@ def test_wrong_configurations(steepest: Steepest, folder: Path, text: str) -> No
 def test_configuration_that_is_not_there(steepest: Steepest) -> None:
     outcome = steepest("fit", "--config", "no.toml")
     assert (outcome.code, outcome.err) == (1, "error: no.toml: No such file or directory\n")
+
+
+def test_a_configuration_without_a_bottom(steepest: Steepest, folder: Path) -> None:
+    (folder / "run.toml").write_text("drop = " + "[" * 100_000 + "]" * 100_000)
+    outcome = steepest("fit", "--config", "run.toml")
+    assert outcome.code == 1
+    assert outcome.err.startswith("error: run.toml: expected TOML; ")
+    assert outcome.err.count("\n") == 1

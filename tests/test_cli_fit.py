@@ -7,8 +7,12 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import narwhals.stable.v2 as nw
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
 import pytest
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import accuracy_score, log_loss, r2_score, roc_auc_score, root_mean_squared_error
@@ -219,3 +223,45 @@ def test_wrong_options(steepest: Steepest, folder: Path, options: tuple[str, ...
     assert (outcome.code, outcome.out) == (code, "")
     assert message in outcome.err
     assert sorted(folder.iterdir()) == before
+
+
+def test_the_names_of_a_wide_table_are_asked_for_a_few_times_in_all(
+    steepest: Steepest, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A frame makes a list of all its names at each question: one a column would be a time that grows as the square."""
+    n_asked = 0
+    names: Any = nw.DataFrame.columns
+
+    def counted(frame: Any) -> list[str]:
+        nonlocal n_asked
+        n_asked += 1
+        found: list[str] = names.fget(frame)
+        return found
+
+    monkeypatch.setattr(nw.DataFrame, "columns", property(counted))
+    table = pd.DataFrame(np.random.default_rng(0).normal(size=(12, 200)))
+    table.rename(columns=str).to_csv(folder / "wide.csv", index=False)
+    fit = ("fit", "wide.csv", "--target", "0", "--alpha", "1", "--eval", "wide.csv", "--model", "wide.safetensors")
+    for options in ((), [word for name in range(1, 200) for word in ("--only", name)]):
+        assert steepest(*fit, *options).code == 0
+    for command in ("predict", "evaluate"):
+        assert steepest(command, "wide.safetensors", "wide.csv").code == 0
+    assert 0 < n_asked < table.shape[1]
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_times_in_nanoseconds_are_rounded_as_float64_does(steepest: Steepest, folder: Path, ending: str) -> None:
+    times = 1_700_000_000_000_000_000 + 3_600_000_000_001 * np.arange(40)
+    table = pa.table({"time": times, "size": np.arange(40) % 7, "id": times[::-1] + np.arange(40) % 3})
+    rounded = pa.table(
+        {name: column.to_numpy().astype(np.float64) for name, column in zip(table.column_names, table, strict=True)}
+    )
+    write = {"csv": pa.csv.write_csv, "parquet": pa.parquet.write_table}[ending]
+    found = []
+    for name, written in (("whole", table), ("rounded", rounded)):
+        path, model = folder / f"{name}.{ending}", f"{name}.safetensors"
+        write(written, path)
+        fit = one_object(steepest("fit", path, "--target", "id", "--model", model, "--json"))
+        evaluation = one_object(steepest("evaluate", model, path, "--json"))
+        found.append((fit["coefficients"], fit["metrics"], evaluation["metrics"]))
+    assert found[0] == found[1]

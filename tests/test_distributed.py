@@ -324,6 +324,9 @@ def test_a_scheduler_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     assert time.monotonic() - began < 20
     with pytest.raises(steepest.InputError, match=r"^cluster: expected local:N"):
         with_cluster("local:none")
+    for count in ("0", "1001", "99999999999", "9" * 5000):
+        with pytest.raises(steepest.InputError, match=r"^cluster: expected local:N with N workers, 1,000 at most"):
+            with_cluster(f"local:{count}")
 
 
 def with_cluster(address: str) -> None:

@@ -15,7 +15,7 @@ from hypothesis import given
 from numpy.typing import NDArray
 
 from steepest import InputError
-from steepest.preprocessing import Encoder, Standardizer, require_column, without_missing
+from steepest.preprocessing import Encoder, Standardizer, require_columns, without_missing
 
 COLUMNS: dict[str, list[Any]] = {
     "size": [1.5, -2.0, 3.0, 0.25],
@@ -82,7 +82,7 @@ def test_missing_values(frame_of: Any) -> None:
 
 def test_nearest_column() -> None:
     with pytest.raises(InputError, match="target: there is no column 'colour'; did you mean 'color'"):
-        require_column(pd.DataFrame({"color": [1], "size": [2]}), "colour", "target")
+        require_columns(pd.DataFrame({"color": [1], "size": [2]}), ["size", "colour"], "target")
 
 
 matrices = hnp.arrays(np.float64, st.tuples(st.integers(1, 8), st.integers(1, 4)), elements=st.floats(-1e3, 1e3))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import steepest as st
+from steepest.model import as_model
 
 GENERATOR = np.random.default_rng(0)
 X = GENERATOR.normal(size=(1000, 2))
@@ -89,3 +90,76 @@ def test_scores_far_beyond_the_exponent(backend: str, dtype: type) -> None:
 def test_a_start_beyond_the_range(backend: str) -> None:
     with pytest.raises(st.DivergenceError, match="the loss at the start is beyond the range of float64; bring start,"):
         st.descend(X, Y, start=([1e300, 1e300], 0.0), backend=backend)
+
+
+TARGETS = {"mse": Y, "huber": Y, "poisson": np.exp(Y / 9), "log_loss": Y > 0, "squared_hinge": Y > 0}
+
+
+def assert_honest(loss: str, backend: str, dtype: type, size: float) -> bool:
+    """Evaluate at coefficients of this size: nothing is NaN, and only the loss itself may be infinite; or refused."""
+    try:
+        value, *gradient = st.loss_and_gradient(
+            X.astype(dtype), TARGETS[loss], [size, -size], loss=loss, backend=backend
+        )
+    except st.InputError as error:
+        assert str(error).startswith("coef")  # noqa: PT017
+        assert "range of float" in str(error)  # noqa: PT017
+        return False
+    assert value > 0
+    assert np.isfinite(np.hstack(gradient)).all()
+    return True
+
+
+SIZES = [(np.float64, 1e20), (np.float64, 1e160), (np.float64, 1.7e308), (np.float32, 1e20), (np.float32, 1e300)]
+
+
+@pytest.mark.parametrize("loss", TARGETS)
+def test_a_gradient_is_finite_or_refused(backend: str, loss: str) -> None:
+    large, huge, largest, single, beyond_single = (assert_honest(loss, backend, *each) for each in SIZES)
+    assert large
+    assert huge
+    assert single
+    assert not beyond_single
+    # The loss of Huber may be infinite there, as its slope is at most one.
+    assert not largest or loss == "huber"
+
+
+def test_a_gradient_of_a_gpu_is_finite_or_refused(gpu: object) -> None:
+    assert gpu
+    for loss in TARGETS:
+        large, huge, largest = (assert_honest(loss, "cupy", *each) for each in SIZES[:3])
+        assert large
+        assert huge
+        assert not largest or loss == "huber"
+
+
+def test_an_infinite_loss_may_have_a_finite_gradient(backend: str) -> None:
+    """(1e160)² is beyond float64, 2 · 1e160 is not."""
+    value, gradient, intercept = st.loss_and_gradient([[1.0], [1.0]], [0.0, 0.0], [1e160], backend=backend)
+    assert (value, gradient.tolist(), intercept) == (np.inf, [2e160], 2e160)
+
+
+@pytest.mark.parametrize("ask", ["predict", "decision_function", "predict_proba", "predict_log_proba"])
+@pytest.mark.parametrize("kinds", [2, 3])
+def test_scores_beyond_the_range_are_refused_by_row(ask: str, kinds: int) -> None:
+    """Of infinite scores, or the difference of two, there is neither label nor probability."""
+    labels = np.digitize(Y, [0.0, 3.0][: kinds - 1])
+    far = np.vstack([X[:2], np.copysign(1e308, [[1, 1], [1, -1]])])
+    model = st.GDClassifier().fit(9 * X, labels)
+    message = "X: the score of row 2 is beyond the range of float64; bring the columns to the scale of training"
+    with pytest.raises(st.InputError, match=message):
+        getattr(model, ask)(far)
+    assert len(getattr(model, ask)(far[:2])) == 2
+    alone = as_model(model)
+    if hasattr(alone, ask):
+        with pytest.raises(st.InputError, match=message):
+            getattr(alone, ask)(far)
+
+
+def test_predicted_numbers_beyond_the_range_are_refused_by_row() -> None:
+    model = st.GDRegressor().fit(X, Y)
+    for predict in (model.predict, as_model(model).predict):
+        with pytest.raises(st.InputError, match="X: the score of row 1 is beyond the range of float64"):
+            predict([[1.0, 1.0], [1e308, 1e308]])
+    with pytest.raises(st.InputError, match="X: the score of row 0 is beyond"):
+        model.predict([[1e307, 1e307]], offset=[1.7e308])

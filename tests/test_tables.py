@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 import steepest as st
-from steepest.tables import as_frame, as_matrix, is_frame
+from steepest.sources.tables import Names
+from steepest.tables import as_frame, as_matrix, expect_names, is_frame
 
 pd = pytest.importorskip("pandas")
 pl = pytest.importorskip("polars")
@@ -204,6 +205,35 @@ def test_all_kinds_of_numbers() -> None:
     assert np.array_equal(matrix, frame.astype(float).to_numpy())
 
 
+#: Times in nanoseconds: as float64, their last bits are rounded.
+TIMES = 1_700_000_000_000_000_000 + 3_600_000_000_001 * np.arange(10)
+WHOLE: dict[str, Any] = {
+    "pandas": pd.DataFrame,
+    "pandas, masked": lambda columns: pd.DataFrame(columns, dtype="Int64"),
+    "pandas of Arrow": lambda columns: pd.DataFrame(columns, dtype="int64[pyarrow]"),
+    "polars": pl.DataFrame,
+    "pyarrow": pa.table,
+    "pyarrow, in chunks": lambda columns: pa.concat_tables([pa.table(columns).slice(0, 4), pa.table(columns).slice(4)]),
+    "capsule": lambda columns: Capsule(pa.table(columns)),
+}
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+def test_integers_beyond_those_of_float64_are_rounded_as_numpy_does(kind: str) -> None:
+    columns = {"time": TIMES, "step": np.arange(10)}
+    rounded = np.column_stack([TIMES, np.arange(10)]).astype(np.float64)
+    assert not np.array_equal(rounded[:, 0].astype(np.int64), TIMES)
+    assert np.array_equal(as_matrix("X", WHOLE[kind](columns))[0], rounded)
+    fit = st.descend(WHOLE[kind](columns), Y, alpha=1.0, n_steps=3, precondition=True)
+    assert np.array_equal(fit.coef, st.descend(rounded, Y, alpha=1.0, n_steps=3, precondition=True).coef)
+
+
+@pytest.mark.parametrize("kind", ["pandas of Arrow", "polars", "pyarrow"])
+def test_a_missing_value_beside_large_integers_is_named(kind: str) -> None:
+    with pytest.raises(st.InputError, match=r"X\[10, 0\] \(column 'time'\) is nan; drop"):
+        st.descend(WHOLE[kind]({"time": [*TIMES.tolist(), None]}), np.arange(11.0))
+
+
 def test_sparse_columns_stay_sparse() -> None:
     frame = pd.DataFrame.sparse.from_spmatrix(sparse.csr_matrix(BLOCK), columns=NAMES)
     matrix, names = as_matrix("X", frame)
@@ -238,3 +268,28 @@ def test_what_a_frame_is() -> None:
     for other in (BLOCK, [[1.0]], Tensor(BLOCK), sparse.csr_matrix(BLOCK), 3.0, None):
         assert not is_frame(other)
         assert as_frame("X", other) is other
+
+
+class Name(str):
+    """A name that counts how often any is compared or looked up."""
+
+    __slots__ = ()
+    n_looks = 0
+
+    def __eq__(self, other: object) -> bool:
+        Name.n_looks += 1
+        return str.__eq__(self, other)
+
+    def __hash__(self) -> int:
+        Name.n_looks += 1
+        return str.__hash__(self)
+
+
+def test_names_of_many_columns_are_looked_up_not_searched_for() -> None:
+    """Tables of tens of thousands of columns are common: of genes, of words."""
+    names: list[str] = [Name(number) for number in range(1000)]
+    Name.n_looks = 0
+    Names.of("X", names, names[0], None, None)
+    with pytest.raises(st.InputError, match="got them in another order"):
+        expect_names("X", names[::-1], names)
+    assert Name.n_looks < 20 * len(names)

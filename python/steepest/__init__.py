@@ -51,13 +51,21 @@ The map, in the order of imports (a module uses only modules above it; a test en
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 # First, because it refuses an interpreter beside the main one: the end of that would be taken for the program's.
 import numpy as _numpy  # noqa: F401, ICN001
 
-from steepest._steepest import __version__
+try:
+    from steepest._steepest import __version__
+except ValueError as error:
+    # STEEPEST_ISA asks for what is not there. The command line imports this before it can turn errors into a line.
+    if Path(*sys.argv[:1]).stem == "steepest" or sys.orig_argv[1:3] == ["-m", "steepest"]:
+        raise SystemExit(f"error: {error}") from None
+    raise
 from steepest.backends import show_backends
 from steepest.checkpoint import Checkpoint
 from steepest.descend import descend, iterate, loss_and_gradient

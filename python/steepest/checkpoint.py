@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from steepest.errors import CheckpointError, InputError
-from steepest.files import check_writable, written_whole
+from steepest.files import check_name, check_writable, written_whole
 from steepest.problem import BEST, OF_BEST, STATUSES, Solution, StepInfo
 from steepest.tensor_file import checksum, parse_json, read_tensors, write_tensors
 from steepest.validation import integer, known, number
@@ -102,6 +102,7 @@ def as_checkpoint(given: Any) -> Checkpoint | None:
     if given is None:
         return None
     checkpoint = given if isinstance(given, Checkpoint) else Checkpoint(given)
+    check_name("checkpoint", checkpoint.path)
     check_writable(checkpoint.path)
     return checkpoint
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from steepest.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
     from os import PathLike
 
     import pyarrow as pa
@@ -56,14 +57,20 @@ def read_table(path: str | PathLike[str], as_text: Collection[str] = ()) -> pa.T
         names = table.column_names
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: expected UTF-8; {error}; iconv converts it") from error
-    except pa.ArrowException as error:
+    # Files that are cut or packed wrongly are errors of the system to Arrow, without a name.
+    except (OSError, pa.ArrowException) as error:
         raise InputError(f"{path}: {error}") from error
     if not names or table.num_rows == 0:
         raise InputError(f"{path}: expected at least one row below the header; there is none")
-    repeated = {name for name in names if names.count(name) > 1}
-    if repeated:
-        raise InputError(f"{path}: expected different column names; {min(repeated)!r} repeats")
+    refuse_repeated(path, names)
     return table
+
+
+def refuse_repeated(where: str | PathLike[str], names: Iterable[str]) -> None:
+    """Raise an error if two columns share a name."""
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise InputError(f"{where}: expected different column names; {min(repeated)!r} repeats")
 
 
 def _read_csv(path: Path, delimiter: str, as_text: Collection[str]) -> Any:

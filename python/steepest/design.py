@@ -202,6 +202,19 @@ def check_finite(design: NDArray[Any] | Csr, names: list[str] | None = None) -> 
             _not_finite((start + row, column), rows[row, column], names)
 
 
+def check_scores(scores: NDArray[Any], X: Any, names: list[str] | None = None) -> None:
+    """Raise an error that names a cell of X, or else the row, if there is a score that is not finite."""
+    finite = np.isfinite(scores)
+    if finite.all():
+        return
+    # Only then is X read once more.
+    check_finite(as_design(X)[0], names)
+    row = int(np.argwhere(~finite)[0][0])
+    raise InputError(
+        f"X: the score of row {row} is beyond the range of {scores.dtype}; bring the columns to the scale of training"
+    )
+
+
 def _not_finite(place: tuple[int, int], value: Any, names: list[str] | None) -> None:
     called = f" (column {names[place[1]]!r})" if names else ""
     raise InputError(

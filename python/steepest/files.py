@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,8 +15,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+#: Windows does not give the name of a file that somebody reads to another.
+WINDOWS = os.name == "nt"
+#: Seconds to wait there between tries: scanners and indexers let go of a new file within a moment.
+PAUSES = (0.01, 0.03, 0.06, 0.1, 0.2, 0.3, 0.3)
+
+
+def check_name(argument: str, path: str | os.PathLike[str]) -> None:
+    """Raise an error that names the argument if no file can have this name."""
+    if "\0" in os.fspath(path):
+        raise InputError(f"{argument}: expected a file name; got {os.fspath(path)!r}, with the character \\0")
+
+
 def check_writable(path: str | os.PathLike[str]) -> None:
     """Raise an error now if `path` could not be written later, before hours are spent on what goes there."""
+    check_name("path", path)
     path = Path(path)
     if path.is_dir():
         raise InputError(f"{path}: expected a file name; it is a directory")
@@ -33,7 +47,15 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     bytes are on the disk before the name is theirs. Links are followed, the permissions of an old file are kept, and
     what is no file, such as a pipe or a terminal, is copied to. A process that is killed here leaves its temporary
     file, ``.steepest-…``.
+
+    Raises
+    ------
+    InputError
+        If no file can have this name.
+    OSError
+        If it cannot be written; it names the file.
     """
+    check_name("path", path)
     path = Path(path).resolve()
     special = path.exists() and not path.is_file()
     directory = None if special else path.parent
@@ -48,15 +70,32 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
             temporary.chmod(_mode(path))
-            temporary.replace(path)
+            _replace(temporary, path)
             _sync_directory(path.parent)
+    except OSError as error:
+        # A disk that is full says so without a name, and nobody knows the temporary one.
+        if error.filename in {None, name}:
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
 
+def _replace(temporary: Path, path: Path) -> None:
+    """Give a file its name, for about a second on Windows while others hold the old one."""
+    for pause in PAUSES if WINDOWS else ():
+        try:
+            temporary.replace(path)
+        except PermissionError:
+            time.sleep(pause)
+        else:
+            return
+    temporary.replace(path)
+
+
 def _sync_directory(path: Path) -> None:
     """Have the disk hold a new name, where the system can be asked to."""
-    if os.name == "nt":
+    if WINDOWS:
         return
     # Some file systems refuse; the file is whole all the same.
     with suppress(OSError):

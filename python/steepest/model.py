@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steepest.design import as_design, check_finite
+from steepest.design import check_scores
 from steepest.errors import InputError
 from steepest.losses import BINARY, LOSSES, Huber, LogLoss, Loss, Mse, SquaredHinge
 from steepest.metrics import classification_metrics, regression_metrics
@@ -164,17 +164,16 @@ class LinearModel:
         Raises
         ------
         InputError
-            If the columns are not those of training, or a cell is not finite, which it names.
+            If the columns are not those of training, or a cell or a score is not finite, which it names.
         """
         return self.scores_of(self.design(rows))
 
     def scores_of(self, X: Any) -> NDArray[Any]:
         """Return the scores of rows of X."""
         part = X if self.kept is None else X[:, self.kept]
-        scores: NDArray[Any] = np.asarray(part @ self.kept_weights.T) + self.intercept
-        if not np.isfinite(scores).all():
-            # Only then is X read once more, to name the cell.
-            check_finite(as_design(X)[0], self.feature_names)
+        with np.errstate(over="ignore", invalid="ignore"):
+            scores: NDArray[Any] = np.asarray(part @ self.kept_weights.T) + self.intercept
+        check_scores(scores, X, self.feature_names)
         return scores
 
     def mean_of(self, scores: NDArray[Any]) -> NDArray[Any]:
@@ -197,7 +196,7 @@ class LinearModel:
         Raises
         ------
         InputError
-            If the columns are not those of training, or a cell is not finite, which it names.
+            If the columns are not those of training, or a cell or a score is not finite, which it names.
         """
         scores = self.scores(rows)
         return scores[:, 0] if scores.shape[1] == 1 else scores
@@ -241,7 +240,7 @@ class LinearModel:
         Raises
         ------
         InputError
-            If the columns are not those of training, or a cell is not finite, which it names.
+            If the columns are not those of training, or a cell or a score is not finite, which it names.
         """
         scores = self.scores(rows)
         return self.mean_of(scores) if self.classes is None else self.labels_of(scores)

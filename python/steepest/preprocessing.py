@@ -14,9 +14,10 @@ import narwhals.stable.v2 as nw
 import numpy as np
 
 from steepest.errors import InputError
+from steepest.tables import as_floats
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -25,13 +26,16 @@ MOST_LEVELS = 200
 Missing = Literal["error", "drop"]
 
 
-def require_column(frame: Any, name: str, what: str) -> None:
-    """Raise an error that names the nearest column if `frame` has none called `name`."""
+def require_columns(frame: Any, wanted: Iterable[str], what: str) -> None:
+    """Raise an error that names the nearest column if `frame` lacks one of those that are wanted."""
+    # Asked for once: a frame makes a new list of its names at each question.
     names = nw.from_native(frame, eager_only=True).columns
-    if name not in names:
-        near = difflib.get_close_matches(name, names, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise InputError(f"{what}: there is no column {name!r}{hint}; columns: {', '.join(names)}")
+    known = set(names)
+    for name in wanted:
+        if name not in known:
+            near = difflib.get_close_matches(name, names, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise InputError(f"{what}: there is no column {name!r}{hint}; columns: {', '.join(names)}")
 
 
 def without_missing(frame: Any, columns: Sequence[str], missing: Missing) -> tuple[Any, int]:
@@ -47,7 +51,7 @@ def without_missing(frame: Any, columns: Sequence[str], missing: Missing) -> tup
     absent = np.zeros(len(table), dtype=bool)
     counts = {}
     for name in columns:
-        gaps = _gaps(table[name])
+        gaps = _gaps(table.get_column(name))
         if gaps.any():
             counts[name] = int(gaps.sum())
             absent |= gaps
@@ -64,10 +68,9 @@ def without_missing(frame: Any, columns: Sequence[str], missing: Missing) -> tup
 
 
 def _gaps(column: nw.Series[Any]) -> NDArray[np.bool_]:
-    gaps = column.is_null()
     if column.dtype.is_float():
-        gaps = gaps | column.is_nan().fill_null(value=True)
-    return np.asarray(gaps.to_numpy(), dtype=bool)
+        return np.isnan(as_floats(column))
+    return np.asarray(column.is_null().to_numpy(), dtype=bool)
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ class Numeric:
         """Return (n, 1)."""
         if not (column.dtype.is_numeric() or column.dtype == nw.Boolean):
             raise InputError(f"column {self.name!r}: expected numbers as in training; got {column.dtype}")
-        values = column.cast(nw.Float64).to_numpy().astype(np.float64)
+        values = as_floats(column)
         infinite = np.isinf(values)
         if infinite.any():
             row = int(np.argmax(infinite))
@@ -150,13 +153,15 @@ class Encoder:
             If a column is neither numbers nor text, or has more than 200 different texts, or none is left.
         """
         table = nw.from_native(frame, eager_only=True)
+        exclude, categorical = set(exclude), set(categorical)
         columns: list[Numeric | Categorical] = []
         for name in table.columns:
             if name in exclude:
                 continue
-            kind = table[name].dtype
+            column = table.get_column(name)
+            kind = column.dtype
             if name in categorical or kind in {nw.String, nw.Categorical, nw.Enum}:
-                columns.append(_learn_levels(name, table[name]))
+                columns.append(_learn_levels(name, column))
             elif kind.is_numeric() or kind == nw.Boolean:
                 columns.append(Numeric(name))
             else:
@@ -185,13 +190,14 @@ class Encoder:
             If a column is not there, is of another kind than in training, or holds a level never seen.
         """
         table = nw.from_native(frame, eager_only=True)
-        absent = [name for name in self.column_names if name not in table.columns]
+        found = set(table.columns)
+        absent = [name for name in self.column_names if name not in found]
         if absent:
             raise InputError(f"the table lacks column {', '.join(map(repr, absent))}")
         X = np.empty((len(table), len(self.feature_names)), order="F")
         start = 0
         for column in self.columns:
-            part = column.encode(table[column.name])
+            part = column.encode(table.get_column(column.name))
             X[:, start : start + part.shape[1]] = part
             start += part.shape[1]
         return X

@@ -186,6 +186,8 @@ class Problem:
             raise InputError(f"intercept: expected {self.loss.width} numbers; got shape {intercept.shape}")
         if not (np.isfinite(coef).all() and np.isfinite(intercept).all()):
             raise InputError("coef and intercept: expected finite numbers")
+        if max(np.abs(coef).max(initial=0), np.abs(intercept).max(initial=0)) > np.finfo(self.dtype).max:
+            raise InputError(f"coef and intercept: expected numbers in the range of {self.dtype}, the type of X")
         if not self.fit_intercept:
             if intercept.any():
                 raise InputError("intercept: expected 0 with fit_intercept=False")

@@ -14,7 +14,7 @@ from steepest.data import read_table
 from steepest.errors import InputError
 from steepest.losses import SquaredHinge
 from steepest.metrics import HIGHER_IS_BETTER
-from steepest.preprocessing import require_column
+from steepest.preprocessing import require_columns
 from steepest.result import History
 
 if TYPE_CHECKING:
@@ -247,8 +247,7 @@ def history_csv(fit: Fit) -> str:
 def read_history(path: Path) -> History:
     """Return what `history_csv` wrote."""
     table = read_table(path)
-    for name in HISTORY:
-        require_column(table, name, f"{path}, which steepest fit --history should have written")
+    require_columns(table, HISTORY, f"{path}, which steepest fit --history should have written")
     import pyarrow as pa
 
     columns: dict[str, Any] = {}

@@ -11,6 +11,7 @@ from steepest.validation import as_numbers
 
 if TYPE_CHECKING:
     import narwhals.stable.v2 as nw
+    from numpy.typing import NDArray
 
 
 def as_matrix(name: str, given: Any) -> tuple[Any, list[str] | None]:
@@ -74,6 +75,17 @@ def refuse_gpu(backend: str, **arrays: Any) -> dict[str, Any]:
     return arrays
 
 
+def as_floats(column: Any) -> NDArray[np.float64]:
+    """Return a narwhals column of numbers as float64: what is missing is NaN, integers beyond 2⁵³ are rounded."""
+    import narwhals.stable.v2 as nw
+
+    # Arrow's own conversion refuses integers that it would round, such as times in nanoseconds; NumPy's rounds them.
+    kind = column.dtype
+    numbers = column if kind.is_integer() or kind.is_float() else column.cast(nw.Float64)
+    found: NDArray[np.float64] = numbers.to_numpy().astype(np.float64)
+    return found
+
+
 def is_frame(given: Any) -> bool:
     """Return whether `given` has named columns."""
     return hasattr(given, "__arrow_c_stream__") or hasattr(given, "__dataframe__") or hasattr(given, "collect_schema")
@@ -83,8 +95,9 @@ def expect_names(name: str, given: list[str], expected: list[str]) -> None:
     """Raise an error that lists what is missing and what is unexpected unless the columns are those of training."""
     if given == expected:
         return
-    missing = [column for column in expected if column not in set(given)]
-    unexpected = [column for column in given if column not in set(expected)]
+    here, there = set(given), set(expected)
+    missing = [column for column in expected if column not in here]
+    unexpected = [column for column in given if column not in there]
     found = [
         f"{what}: {', '.join(map(repr, columns))}"
         for what, columns in (("missing", missing), ("unexpected", unexpected))
@@ -158,5 +171,5 @@ def _matrix(name: str, frame: nw.DataFrame[Any]) -> Any:
         if column.dtype == nw.Object:
             array[:, j] = as_numbers(f"{name}[{str(column.name)!r}]", column.to_numpy())
         else:
-            array[:, j] = column.cast(nw.Float64).to_numpy()
+            array[:, j] = as_floats(column)
     return array

@@ -29,10 +29,11 @@ from steepest.preprocessing import (
     Encoder,
     Missing,
     Standardizer,
-    require_column,
+    require_columns,
     without_missing,
 )
 from steepest.step_sizes import as_step_size
+from steepest.tables import as_floats
 from steepest.threads import thread_count
 from steepest.validation import integer, known, number
 
@@ -161,20 +162,20 @@ def prepare(frame: Any, target: str, options: Options, held_out: Any = None) -> 
     InputError
         If a column is not there, values are missing and that was not allowed, or too few rows are left.
     """
-    require_column(frame, target, "target")
+    require_columns(frame, [target], "target")
     for argument, names in (("drop", options.drop), ("categorical", options.categorical)):
-        for name in names:
-            require_column(frame, name, argument)
-    if target in options.drop:
+        require_columns(frame, names, argument)
+    dropped = set(options.drop)
+    if target in dropped:
         raise InputError(f"drop: {target!r} is the target")
-    used = [name for name in nw.from_native(frame).collect_schema() if name not in options.drop]
+    used = [name for name in nw.from_native(frame).collect_schema() if name not in dropped]
     frame, n_left_out = without_missing(frame, used, options.missing)
     table = nw.from_native(frame, eager_only=True)
     if len(table) < FEWEST_ROWS:
         raise InputError(f"expected at least {FEWEST_ROWS} rows to train on some and test on others; got {len(table)}")
     loss, reason = _choose_loss(table[target], options.loss)
     y, classes = _targets(table[target], loss)
-    encoder = Encoder.learn(frame, exclude={target, *options.drop}, categorical=options.categorical)
+    encoder = Encoder.learn(frame, exclude={target, *dropped}, categorical=options.categorical)
     X = encoder.encode(frame)
     if held_out is None:
         train, test = _split(y, classes, options)
@@ -195,8 +196,7 @@ def _apart(  # noqa: PLR0917
 ) -> tuple[NDArray[np.float64], NDArray[Any], int]:
     """Return X and y of rows that are not trained on, as those of training were made, and how many were left out."""
     used = [*encoder.column_names, target]
-    for name in used:
-        require_column(frame, name, "table")
+    require_columns(frame, used, "table")
     frame, n_left_out = without_missing(frame, used, missing)
     column = nw.from_native(frame, eager_only=True)[target]
     if classes is None:
@@ -232,7 +232,7 @@ def _targets(column: nw.Series[Any], loss: str) -> tuple[NDArray[Any], list[Any]
     if LOSSES[loss] not in OF_LABELS:
         if not (column.dtype.is_numeric() or column.dtype == nw.Boolean):
             raise InputError(f"target: loss {loss} expects numbers; {name!r} is {column.dtype}")
-        y = column.cast(nw.Float64).to_numpy().astype(np.float64)
+        y = as_floats(column)
         if not np.isfinite(y).all():
             row = int(np.argmin(np.isfinite(y)))
             raise InputError(f"target: expected finite numbers; row {row} of {name!r} is {y[row]}")

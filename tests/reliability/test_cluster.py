@@ -239,6 +239,21 @@ def test_a_cluster_of_this_machine_whose_workers_die_as_they_start(tmp_path: Pat
             pass
 
 
+def test_a_cluster_of_this_machine_waits_for_its_workers_to_come_back() -> None:
+    """Dask's own gives up who is on the way back from a death when it asks, here at once, else 15 s after another."""
+    with (
+        limit(LIMIT),
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "10ms"}),
+        connected("local:1") as client,
+    ):
+        before = set(client.nthreads())
+        kill(pids(client))
+        while set(client.nthreads()) <= before:
+            time.sleep(0.05)
+        # One that was given up is closed as it comes back.
+        assert list(client.cluster.workers) == [0]
+
+
 def counted(partition: Any, folder: str) -> int | None:
     """Leave a file a call; the third partition is refused, and those after it take their time, but for a mark.
 

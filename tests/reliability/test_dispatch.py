@@ -79,6 +79,21 @@ def test_an_unknown_one_is_an_error_that_lists_those_there_are() -> None:
         run("import steepest", environment={"STEEPEST_ISA": foreign})
 
 
+@pytest.mark.parametrize("as_script", [False, True])
+def test_an_unknown_one_is_an_error_of_one_line_at_the_command_line(tmp_path: Path, *, as_script: bool) -> None:
+    """What starts it imports the package before any of it can catch anything."""
+    script = tmp_path / "steepest"
+    script.write_text("from steepest.cli import main\nmain()\n")
+    command = [str(script)] if as_script else ["-m", "steepest"]
+    environment = os.environ | {"STEEPEST_ISA": "none", "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, *command, "backends"], capture_output=True, text=True, check=False, env=environment
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith('error: STEEPEST_ISA: unknown instruction set "none"; this machine has: baseline')
+    assert done.stderr.count("\n") == 1
+
+
 def test_the_best_is_found() -> None:
     """As the system says that the processor has them."""
     flags = Path("/proc/cpuinfo")

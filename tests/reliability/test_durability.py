@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 
 import steepest as st
+from steepest import files
 from steepest.checkpoint import read_checkpoint
 from steepest.files import written_whole
 from steepest.segments import Course
@@ -286,3 +288,65 @@ def test_ctrl_c_writes_down_what_was_made(tmp_path: Path) -> None:
     assert saved.solution.n_steps > 1
     # No more than a segment is lost.
     assert saved.seconds > 1.0
+
+
+FIT = st.descend(X, Y, n_steps=2)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_an_error_names_the_file_that_was_to_be_written() -> None:
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        st.save(FIT, "/dev/full")
+    assert caught.value.filename == "/dev/full"
+
+
+def test_a_name_that_no_file_can_have() -> None:
+    with pytest.raises(st.InputError, match=r"^checkpoint: expected a file name; got 'a"):
+        st.descend(X, Y, checkpoint="a\0b")
+    with pytest.raises(st.InputError, match=r"^path: expected a file name; got 'a"):
+        st.save(FIT, "a\0")
+
+
+class Held:
+    """A file that others hold for a while, as on Windows."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, tries: float, windows: bool) -> None:
+        self.tries, self.slept = tries, 0.0
+        self.replace = Path.replace
+        monkeypatch.setattr(files, "WINDOWS", windows)
+        monkeypatch.setattr(Path, "replace", lambda old, new: self(old, new))  # noqa: PLW0108 (it is asked as a method)
+        monkeypatch.setattr(time, "sleep", self.sleep)
+
+    def __call__(self, old: Path, new: Path) -> Path:
+        self.tries -= 1
+        if self.tries >= 0:
+            raise PermissionError(13, "held by another process", str(old), None, str(new))
+        return self.replace(old, new)
+
+    def sleep(self, seconds: float) -> None:
+        self.slept += seconds
+
+
+def test_a_file_that_another_process_reads_is_replaced_once_it_lets_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    st.save(FIT, tmp_path / "model")
+    old = (tmp_path / "model").read_bytes()
+    held = Held(monkeypatch, tries=2, windows=True)
+    st.save(st.descend(X, Y, n_steps=3), tmp_path / "model")
+    assert held.slept > 0
+    assert (tmp_path / "model").read_bytes() != old
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("windows", [True, False])
+def test_a_file_that_is_held_for_longer_is_the_error_that_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, windows: bool
+) -> None:
+    held = Held(monkeypatch, tries=np.inf, windows=windows)
+    with pytest.raises(PermissionError, match="held by another process") as caught:
+        st.save(FIT, tmp_path / "model")
+    assert caught.value.filename == str(tmp_path / "model")
+    # About a second, and only where it helps.
+    assert 0.9 < held.slept < 1.1 if windows else held.slept == 0
+    assert list(tmp_path.iterdir()) == []

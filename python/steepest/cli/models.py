@@ -218,7 +218,7 @@ def _tables(
     """Return what `prepare` takes: the table to train on, the target, the options, and the table to test on."""
     from dataclasses import replace
 
-    from steepest.preprocessing import require_column
+    from steepest.preprocessing import require_columns
 
     try:
         table = read_table(file)
@@ -228,9 +228,8 @@ def _tables(
             "steepest.descend with the path as X"
         ) from None
     if only:
-        for name in only:
-            require_column(table, name, "only")
-        options = replace(options, drop=[name for name in table.column_names if name not in {*only, target}])
+        require_columns(table, only, "only")
+        options = replace(options, drop=set(table.column_names) - {*only, target})
     if evaluation is None:
         return table, target, options, None
     # What is text in the one is text in the other, even where every cell looks like a number.

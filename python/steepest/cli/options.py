@@ -57,7 +57,8 @@ def read_config(context: typer.Context, path: Path | None) -> Path | None:
 
     try:
         given = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    # Tables in tables without end are read by functions that call themselves.
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path}: expected TOML; {error}") from None
     places: dict[str, Any] = {}
     for each in context.command.params:
@@ -110,7 +111,7 @@ def strength(penalty: str | None, alpha: float, l1_ratio: float | None) -> tuple
 
 def rows_for(fitted: Any, file: Path, missing: Any, *, with_target: bool = False) -> tuple[Any, int]:
     """Return the rows of a file that a model can predict from, and how many were left out."""
-    from steepest.preprocessing import require_column, without_missing
+    from steepest.preprocessing import require_columns, without_missing
 
     columns = [] if fitted.encoder is None else fitted.encoder.columns
     names = [column.name for column in columns] or fitted.feature_names
@@ -122,8 +123,7 @@ def rows_for(fitted: Any, file: Path, missing: Any, *, with_target: bool = False
     if with_target and fitted.classes and isinstance(fitted.classes[0], str):
         as_text.append(fitted.target)
     table = read_table(file, as_text)
-    for name in needed:
-        require_column(table, name, str(file))
+    require_columns(table, needed, str(file))
     return without_missing(table.select(needed) if fitted.encoder is None else table, needed, missing)
 
 

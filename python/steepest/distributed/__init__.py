@@ -39,6 +39,13 @@ LOCAL: dict[str, Any] = {
 }
 
 
+#: While it is there: so long after a death Dask asks whether the worker is back, 15 s by itself, and gives it up for
+#: good if it is on its way back from another death just then.
+PATIENT = {"distributed.deploy.lost-worker-timeout": "1 hour"}
+#: Workers of a cluster of this machine, each of them a process: more do not start on any.
+MOST_WORKERS = 1000
+
+
 def is_distributed(given: Any) -> bool:
     """Return whether `given` is a collection of Dask, or a list of delayed blocks; nothing is imported to find out."""
     if isinstance(given, (list, tuple)):
@@ -138,22 +145,25 @@ def connected(address: str) -> Iterator[Client]:
         If processes of this machine do not start.
     """
     try:
+        import dask
         from distributed import Client, LocalCluster
     except ImportError:
         raise MissingPackageError("cluster: a cluster needs dask.distributed: pip install 'steepest[dask]'") from None
     kind, _, count = address.partition(":")
     if kind == "local":
-        if not (count.isdecimal() and int(count) > 0):
-            raise InputError(f"cluster: expected local:N with N workers; got {address!r}")
-        try:
-            with _deaf():
-                workers = LocalCluster(n_workers=int(count), **LOCAL)
-        except RuntimeError as error:
-            raise ClusterError(
-                f"cluster: workers do not start on this machine: {error}; 'dask worker ADDRESS' by itself shows why"
-            ) from error
-        with workers, Client(workers, timeout=ANSWER) as client:
-            yield client
+        # Python itself reads no number of thousands of digits.
+        if not (count.isdecimal() and len(count) < 9 and 0 < int(count) <= MOST_WORKERS):  # noqa: PLR2004
+            raise InputError(f"cluster: expected local:N with N workers, {MOST_WORKERS:,} at most; got {address!r}")
+        with dask.config.set(PATIENT):
+            try:
+                with _deaf():
+                    workers = LocalCluster(n_workers=int(count), **LOCAL)
+            except RuntimeError as error:
+                raise ClusterError(
+                    f"cluster: workers do not start on this machine: {error}; 'dask worker ADDRESS' by itself shows why"
+                ) from error
+            with workers, Client(workers, timeout=ANSWER) as client:
+                yield client
         return
     try:
         client = Client(address, timeout=ANSWER)

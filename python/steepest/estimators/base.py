@@ -26,7 +26,7 @@ from sklearn.utils.validation import (
 
 from steepest import errors
 from steepest.descend import descend_defaults, run
-from steepest.design import as_design, check_finite
+from steepest.design import check_scores
 from steepest.errors import DivergenceError, InputError
 from steepest.estimators.checks import refuse_conversions
 from steepest.estimators.watching import CallbackSupportMixin, Printed, Watched, all_of
@@ -197,15 +197,15 @@ class LinearEstimator(CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore
         check_is_fitted(self)
         matrix, _ = self._as_checked(X, reset=False)
         coef = self.coef_.T if sparse.issparse(self.coef_) else np.atleast_2d(self.coef_).T
-        product = matrix @ coef
-        scores: NDArray[Any] = (product.toarray() if sparse.issparse(product) else np.asarray(product)) + np.atleast_1d(
-            self.intercept_
-        )
-        if not np.isfinite(scores).all():
-            # Only then is X read once more, to name the cell.
-            self._in_our_words(check_finite, as_design(matrix)[0], self._names())
-        scores = scores[:, 0] if self.loss_.width == 1 else scores
-        return scores if offset is None else scores + as_offset(offset, len(scores), scores.dtype, self.loss_.width)
+        with np.errstate(over="ignore", invalid="ignore"):
+            product = matrix @ coef
+            product = product.toarray() if sparse.issparse(product) else np.asarray(product)
+            scores: NDArray[Any] = product + np.atleast_1d(self.intercept_)
+            scores = scores[:, 0] if self.loss_.width == 1 else scores
+            if offset is not None:
+                scores = scores + as_offset(offset, len(scores), scores.dtype, self.loss_.width)
+        self._in_our_words(check_scores, scores, matrix, self._names())
+        return scores
 
     def _names(self) -> list[str] | None:
         return list(self.feature_names_in_) if hasattr(self, "feature_names_in_") else None

@@ -35,6 +35,17 @@ MOST_OPEN = 8
 #: Seconds within which a block has been read if it was in memory.
 FROM_MEMORY = 2e-3
 
+#: What files may hold, as NumPy's `dtype.kind` calls it: numbers, and labels that are text.
+KINDS = "biufUS"
+#: What reads them, by version: the second is for longer ones, the third for names of fields, which numbers have not.
+HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+    (3, 0): np.lib.format.read_array_header_2_0,
+}
+#: Letters of what NumPy says of a header, which it may quote whole.
+MOST_SAID = 200
+
 
 @dataclass(frozen=True)
 class Column:
@@ -105,19 +116,41 @@ class NpyPart:
 # Once a file, not once a block: to parse it takes as long as to read a megabyte.
 @lru_cache(maxsize=4096)
 def _npy_header(file: File) -> tuple[tuple[int, ...], np.dtype[Any], int]:
-    """Return shape, type, and where the numbers begin."""
+    """Return shape, type, and where the numbers begin, which are all there."""
     with file.unchanged(), Path(file.path).open("rb") as stream:
-        major, _ = np.lib.format.read_magic(stream)
-        read = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
-        shape, by_columns, dtype = read(stream)
-        if dtype.hasobject:
-            raise InputError(f"{file.path}: expected numbers; it holds Python objects")
+        shape, by_columns, dtype = _read_header(file, stream)
+        if dtype.kind not in KINDS or not dtype.itemsize:
+            raise InputError(
+                f"{file.path}: expected numbers; it holds {'Python objects' if dtype.hasobject else dtype}"
+            )
+        if min(shape, default=0) < 0 or 0 in shape[1:]:
+            raise InputError(f"{file.path}: expected at least one column; got shape {shape}")
         if by_columns and sum(length > 1 for length in shape) > 1:
             raise InputError(
                 f"{file.path}: expected an array by rows, which can be read a few at a time; it is by columns; "
                 "np.save(path, np.ascontiguousarray(array)) writes one"
             )
-        return shape, dtype, stream.tell()
+        begin = stream.tell()
+        if begin + math.prod(shape) * dtype.itemsize > file.size:
+            raise InputError(f"{file.path}: expected {shape[0]} rows, as its header says; it ends before that")
+        return shape, dtype, begin
+
+
+def _read_header(file: File, stream: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Return what the header says: shape, whether by columns, type."""
+    try:
+        version = np.lib.format.read_magic(stream)
+        found = HEADERS[version](stream) if version in HEADERS else None
+    except OSError:
+        raise
+    # NumPy reads it as Python, and so may fail in as many ways as Python does.
+    except Exception as error:
+        raise InputError(f"{file.path}: expected a file that np.save wrote; {str(error)[:MOST_SAID]}") from error
+    if found is None:
+        raise InputError(f"{file.path}: expected a file that np.save wrote; it is of version {version}")
+    shape, by_columns, dtype = found
+    # What Python takes for integers may be True.
+    return tuple(int(side) for side in shape), by_columns, dtype
 
 
 def _row_bytes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
@@ -139,28 +172,30 @@ class OpenNpy(FileIO):
 
     def rows(self, start: int, stop: int) -> NDArray[Any]:
         """Return some rows; an error if they are no longer those of when the file was first seen."""
-        shape, dtype, begin = _npy_header(self.file)
+        file = self.file
+        shape, dtype, begin = _npy_header(file)
         row_bytes = _row_bytes(shape, dtype)
         values = np.empty((stop - start) * row_bytes, np.uint8)
-        try:
-            with self.reading if self.in_turn else nullcontext():
-                n_missing = self._fill(values.data, begin + start * row_bytes)
-        except OSError as error:
-            raise InputError(f"{self.file.path}: {error}") from error
-        finally:
-            # As it was before its first block, it still is where it is so after each.
-            self.file.check()
-        if n_missing:
-            raise InputError(f"{self.file.path}: expected {shape[0]} rows, as its header says; it ends before that")
+        wrong = self._fill(values.data, begin + start * row_bytes)
+        # An error that somebody keeps, as at a prompt, would keep the file open.
+        del self
+        # As it was before its first block, it still is where it is so after each.
+        file.check()
+        if wrong:
+            raise InputError(f"{file.path}: {wrong}")
         return values.view(dtype).reshape(stop - start, *shape[1:])
 
-    def _fill(self, room: memoryview, place: int) -> int:
-        """Read from a place of the file; return how many bytes are missing there."""
-        began = perf_counter()
-        while room and (n_read := self._read_some(room, place)):
-            room, place = room[n_read:], place + n_read
-        self.in_turn = self.in_turn or perf_counter() - began > FROM_MEMORY
-        return len(room)
+    def _fill(self, room: memoryview, place: int) -> str:
+        """Read from a place of the file; return what is wrong with it, nothing if it is right."""
+        with self.reading if self.in_turn else nullcontext():
+            began = perf_counter()
+            try:
+                while room and (n_read := self._read_some(room, place)):
+                    room, place = room[n_read:], place + n_read
+            except OSError as error:
+                return str(error)
+            self.in_turn = self.in_turn or perf_counter() - began > FROM_MEMORY
+        return f"{len(room):,} bytes are missing at its end" if room else ""
 
     def _read_some(self, room: memoryview, place: int) -> int:
         if hasattr(os, "preadv"):

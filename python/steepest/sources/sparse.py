@@ -39,13 +39,16 @@ class SvmlightPart:
     def _load(self) -> Any:
         from sklearn.datasets import load_svmlight_file
 
-        return load_svmlight_file(
-            self.file.path,
-            n_features=self.n_features,
-            zero_based=self.zero_based,
-            offset=self.start,
-            length=self.n_bytes,
-        )
+        try:
+            return load_svmlight_file(
+                self.file.path,
+                n_features=self.n_features,
+                zero_based=self.zero_based,
+                offset=self.start,
+                length=self.n_bytes,
+            )
+        except OverflowError as error:
+            raise InputError(f"{self.file.path}: expected numbers of columns below 2³¹; {error}") from error
 
     def columns(self) -> tuple[int, int]:
         """Return the least and the largest number of a column."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from steepest.blocks import Part, Rows, named
-from steepest.data import DELIMITERS, expect_text
+from steepest.data import DELIMITERS, expect_text, refuse_repeated
 from steepest.errors import InputError, MissingPackageError
 from steepest.sources.files import File, block_rows
 from steepest.tables import as_matrix
@@ -33,9 +33,7 @@ class Names(NamedTuple):
     @classmethod
     def of(cls, where: str, names: Sequence[str], y: Any, sample_weight: Any, offset: Any) -> Names:
         """Return the roles of a table's columns, given the names of those that are not features."""
-        repeated = {name for name in names if list(names).count(name) > 1}
-        if repeated:
-            raise InputError(f"{where}: expected different column names; {min(repeated)!r} repeats")
+        refuse_repeated(where, names)
         for argument, given in (("y", y), ("sample_weight", sample_weight), ("offset", offset)):
             if given is None and argument != "y":
                 continue
