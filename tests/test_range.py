@@ -133,6 +133,18 @@ def test_a_gradient_of_a_gpu_is_finite_or_refused(gpu: object) -> None:
         assert not largest or loss == "huber"
 
 
+@pytest.mark.parametrize("loss", TARGETS)
+def test_a_score_that_is_no_number_is_no_perfect_fit(backend: str, loss: str) -> None:
+    """∞ − ∞ in the first row. Another order of the sum has no such score, only a great one."""
+    design = np.array([[1e308, 1e308], [1.0, 2.0]])
+    try:
+        value, *_ = st.loss_and_gradient(design, [1, 0], [10.0, -10.0], loss=loss, backend=backend)
+    except st.InputError as error:
+        assert "range of float" in str(error)  # noqa: PT017
+    else:
+        assert value > 1e300
+
+
 def test_an_infinite_loss_may_have_a_finite_gradient(backend: str) -> None:
     """(1e160)² is beyond float64, 2 · 1e160 is not."""
     value, gradient, intercept = st.loss_and_gradient([[1.0], [1.0]], [0.0, 0.0], [1e160], backend=backend)

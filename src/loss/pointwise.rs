@@ -94,7 +94,8 @@ pub struct SquaredHingeAt;
 impl<T: Real> Point<T> for SquaredHingeAt {
     #[inline(always)]
     fn at<const FUSED: bool>(self, y: T, z: T) -> (T, T) {
-        let miss = larger(T::ONE - y * z, T::ZERO);
+        // In this order a score that is no number stays one, and is no perfect fit.
+        let miss = larger(T::ZERO, T::ONE - y * z);
         (miss * miss, -(y * (miss + miss)))
     }
 
