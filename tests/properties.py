@@ -148,10 +148,12 @@ def finite(evaluate: Evaluate, rows: Rows) -> None:
         holds = (tangent + np.abs(targets * scores) < largest / 2)[:, 0]
     else:
         holds = scores.max(axis=1) - scores.min(axis=1) < largest
-    losses, slopes = evaluate(*rows)
-    assert np.all(np.isfinite(losses[holds]))
-    assert np.all(np.isfinite(slopes[holds]))
-    assert isinstance(rows.loss, Poisson) or np.all(losses[holds] >= 0)
+    if not holds.any():
+        return
+    losses, slopes = evaluate(rows.loss, rows.targets[holds], rows.scores[holds])
+    assert np.all(np.isfinite(losses))
+    assert np.all(np.isfinite(slopes))
+    assert isinstance(rows.loss, Poisson) or np.all(losses >= 0)
 
 
 def matches_definition(backend: str, sample: Sample) -> None:

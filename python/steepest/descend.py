@@ -292,7 +292,7 @@ def loss_and_gradient(
     Returns
     -------
     value : float
-        F(coef, intercept); infinite where it is beyond the range of float64 and its gradient is not.
+        F(coef, intercept); like the gradient, infinite where it is beyond the range of numbers.
     coef_gradient : ndarray of float64
         ∂F/∂coef, shape of `coef`; an ℓ1 part, which has no derivative at zero, is left to its proximal map.
     intercept_gradient : float or ndarray of float64, (k,)
@@ -301,8 +301,8 @@ def loss_and_gradient(
     Raises
     ------
     InputError
-        If an argument is not what it should be, or the gradient there is beyond the range of numbers; the message
-        names it.
+        If an argument is not what it should be, or the loss or the gradient there is no number, as it may be where
+        scores are beyond the range of numbers; the message names it.
 
     Examples
     --------
@@ -327,10 +327,8 @@ def loss_and_gradient(
     value, gradient = engine.value_and_gradient(problem, parameters, thread_count(n_threads))
     if not (np.isfinite(value) and np.isfinite(gradient).all()):
         check_finite(problem.design, problem.feature_names)
-    if np.isnan(value) or not np.isfinite(gradient).all():
-        raise InputError(
-            "coef: the scores or the gradient there are beyond the range of float64; bring X to a scale near 1"
-        )
+    if np.isnan(value) or np.isnan(gradient).any():
+        raise InputError("coef: the scores there are beyond the range of numbers; bring X to a scale near 1")
     coef_gradient = engine.give_back(gradient[: problem.n_coef].reshape(problem.coef_shape), X)
     intercept_gradient = gradient[problem.n_coef :]
     if problem.loss.width == 1:
