@@ -13,6 +13,9 @@ use crate::step::Evaluated;
 const DECREASE: f64 = 1e-4;
 const SLOPE_LEFT: f64 = 0.9;
 const MOST_TRIALS: usize = 60;
+/// Points by the secant that may be too far, one after the other. Where the slope is the same all the way down and all the
+/// way up, a secant only halves: it would not come down from a step as long as next to no curvature makes it.
+const MOST_TOO_LONG: usize = 6;
 /// The largest step, relative to the full one.
 const LONGEST: f64 = 1e10;
 
@@ -119,7 +122,7 @@ fn on_the_line(
     full_slope: f64,
 ) -> Result<Option<f64>, Error> {
     let (mut low, mut low_slope) = (0.0, line.slope);
-    let mut high = None;
+    let (mut high, mut n_too_long) = (None, 0);
     match first {
         Verdict::TooShort => (low, low_slope) = (1.0, full_slope),
         _ => high = Some((1.0, full_slope)),
@@ -130,7 +133,8 @@ fn on_the_line(
             Some((high, high_slope)) => {
                 let secant = low - low_slope * (high - low) / (high_slope - low_slope);
                 let width = high - low;
-                if secant.is_finite() { secant.clamp(low + 0.1 * width, high - 0.1 * width) } else { low + 0.1 * width }
+                let useful = secant.is_finite() && n_too_long < MOST_TOO_LONG;
+                if useful { secant.clamp(low + 0.1 * width, high - 0.1 * width) } else { low + 0.1 * width }
             }
         };
         if t > LONGEST {
@@ -139,8 +143,8 @@ fn on_the_line(
         let (value, slope) = objective.along(t)?;
         match line.judge(t, value, slope) {
             Verdict::Good => return Ok(Some(t)),
-            Verdict::TooShort => (low, low_slope) = (t, slope),
-            Verdict::TooLong => high = Some((t, slope)),
+            Verdict::TooShort => (low, low_slope, n_too_long) = (t, slope, 0),
+            Verdict::TooLong => (high, n_too_long) = (Some((t, slope)), n_too_long + 1),
         }
     }
     // Better than nothing: the longest point known to descend.

@@ -99,6 +99,21 @@ def test_far_outliers_of_huber_in_single_precision(backend: str, method: str) ->
     assert np.abs(fit.coef - np.arange(1, 6)).max() < 0.2
 
 
+@pytest.mark.parametrize("method", ["auto", "newton"])
+@pytest.mark.parametrize("alpha", [0.0, 1e-9, 1e-4])
+def test_targets_of_huber_far_from_the_start(backend: str, alpha: float, method: str) -> None:
+    """Where every residual is beyond delta, the loss does not bend at all, and a Newton step of it is endless."""
+    for seed in range(8):
+        generator = np.random.default_rng(seed)
+        X = generator.normal(size=(200, 2))
+        y = 20 + X[:, 0] + 0.5 * generator.normal(size=200)
+        options: dict[str, Any] = {"loss": "huber", "alpha": alpha, "tol": 1e-9, "n_steps": 300}
+        lowest = st.descend(X, y, method="lbfgs", precondition=True, **options)
+        for precondition in (False, True):
+            fit = st.descend(X, y, method=method, precondition=precondition, backend=backend, **options)
+            assert fit.loss == pytest.approx(lowest.loss, rel=1e-9)
+
+
 def test_columns_that_repeat_have_one_deviation(backend: str) -> None:
     n, d = X.shape
     repeated = csr_array(

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 DECREASE = 1e-4
 SLOPE_LEFT = 0.9
 MOST_TRIALS = 60
+#: Points by the secant that may be too far, one after the other; why, the core says.
+MOST_TOO_LONG = 6
 LONGEST = 1e10
 DAMPING_GROWTH = 100.0
 #: Steps of a quasi-Newton method, which is not monotone, at the end.
@@ -90,6 +92,7 @@ def _on_the_line(
     """Bracket a good point, then narrow the bracket by the secant of the slopes, never by less than a tenth."""
     low, low_slope = (1.0, full[1]) if full[0] == "too short" else (0.0, slope)
     high = None if full[0] == "too short" else (1.0, full[1])
+    n_too_long = 0
     for _ in range(MOST_TRIALS):
         if high is None:
             t = 2 * low
@@ -98,7 +101,8 @@ def _on_the_line(
             rise = high[1] - low_slope
             shortest, longest = low + 0.1 * width, high[0] - 0.1 * width
             secant = low - low_slope * width / rise if rise else math.nan
-            t = min(max(secant, shortest), longest) if math.isfinite(secant) else shortest
+            useful = math.isfinite(secant) and n_too_long < MOST_TOO_LONG
+            t = min(max(secant, shortest), longest) if useful else shortest
         if t > LONGEST:
             break
         value, slope_there = objective.along(t)
@@ -106,9 +110,9 @@ def _on_the_line(
         if verdict == "good":
             return t
         if verdict == "too short":
-            low, low_slope = t, slope_there
+            low, low_slope, n_too_long = t, slope_there, 0
         else:
-            high = t, slope_there
+            high, n_too_long = (t, slope_there), n_too_long + 1
     return low if low > 0 else None
 
 
