@@ -72,12 +72,12 @@ soak: build  ## Fits under faults for ten minutes, and what was lost; SECONDS=60
 	$(BIN)/python tests/soak.py --seconds $(or $(SECONDS),600)
 
 fuzz: build $(BIN)/cargo-fuzz  ## Fuzz what reads structures and files of strangers, from a fixed seed; TIMES=100 for more.
-	rm -rf $(FOUND) && mkdir -p $(addprefix $(FOUND)/,csr model checkpoint)
+	rm -rf $(FOUND) && mkdir -p $(addprefix $(FOUND)/,csr model checkpoint) $(addprefix fuzz/artifacts/,model checkpoint)
 	$(BIN)/cargo-fuzz run --sanitizer none --codegen-units 16 csr $(FOUND)/csr fuzz/corpus/csr -- \
 	    -seed=1 -runs=$(TIMES)000000 -verbosity=0 -print_final_stats=1
 	$(BIN)/python -m pip install --quiet -r fuzz/requirements.txt
 	for kind in model checkpoint; do \
-	    PYTHONHASHSEED=0 $(BIN)/python fuzz/files.py --$$kind $(FOUND)/$$kind fuzz/corpus/$$kind -artifact_prefix=$(FOUND)/ \
+	    PYTHONHASHSEED=0 $(BIN)/python fuzz/files.py --$$kind $(FOUND)/$$kind fuzz/corpus/$$kind -artifact_prefix=fuzz/artifacts/$$kind/ \
 	        -seed=1 -runs=$(TIMES)0000 -timeout=10 -rss_limit_mb=512 -verbosity=0 -print_final_stats=1 || exit 1; \
 	done
 

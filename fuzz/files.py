@@ -21,7 +21,8 @@ with atheris.instrument_imports(include=["steepest", "json"]):
     from steepest import files, preprocessing  # noqa: F401
 
 #: In memory, where there is such a folder: nothing of it is to be kept.
-FOLDER = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))  # noqa: S108
+HELD = tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None)  # noqa: S108
+FOLDER = Path(HELD.name)
 
 
 def check(content: bytes, kind: str) -> None:

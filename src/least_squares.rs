@@ -27,6 +27,8 @@ const PRODUCTS: usize = 8;
 const CORRECTIONS: usize = 3;
 /// Rows of a factorisation, for each of its columns.
 const QR_ROWS: usize = 4;
+/// Pivots of the rows' factor, relative to their column, that may be rounding alone: so many units, times √n and more.
+const PIVOT_ROUNDING: f64 = 8.0;
 /// Rows that are copied between two questions whether to stop.
 const BAND_ROWS: usize = 256;
 /// Matrices of those rows and the factor that a thread holds at a time, with the library's own.
@@ -77,12 +79,26 @@ impl NormalEquations {
 
     /// A Cholesky factor of the scaled matrix, with a little more on its diagonal where it is singular.
     pub fn factor(&self) -> Factor {
-        let (d, scales) = (self.gram.nrows(), &self.scales);
+        self.damped(0.0)
+    }
+
+    /// The factor of a matrix that is known to be singular.
+    pub fn singular_factor(&self) -> Factor {
+        self.damped(4.0 * self.negligible())
+    }
+
+    /// Pivots of the scaled matrix that rounding leaves of nothing.
+    fn negligible(&self) -> f64 {
+        self.gram.nrows() as f64 * f64::EPSILON
+    }
+
+    fn damped(&self, least_damping: f64) -> Factor {
+        let (d, scales, negligible) = (self.gram.nrows(), &self.scales, self.negligible());
         let scaled = |i: usize, j: usize| {
             if i == j { 1.0 } else { self.gram[(i, j)] / scales[i] / scales[j] }
         };
-        let negligible = d as f64 * f64::EPSILON;
-        for damping in [0.0, 4.0 * negligible, 1.0, d as f64] {
+        let dampings = [0.0, 4.0 * negligible, 1.0, d as f64];
+        for damping in dampings.into_iter().filter(|&damping| damping >= least_damping) {
             let matrix = Mat::from_fn(d, d, |i, j| scaled(i, j) + if i == j { damping } else { 0.0 });
             let Ok(lower) = matrix.llt(Side::Lower) else { continue };
             let least = (0..d).map(|i| lower.L()[(i, i)].powi(2)).fold(f64::INFINITY, f64::min);
@@ -210,7 +226,9 @@ pub fn factorise<T: Real>(
     })?;
     let factor = std::mem::replace(all, Ok(Mat::new()))?;
     let (scales, l2) = (equations.scales.clone(), equations.l2);
-    team.apart(order, move || solved(factor, scales, l2))
+    // Householder's reflections of a block each leave some rounding, which adds up as by chance.
+    let rounding = PIVOT_ROUNDING * (order as f64 + (n as f64).sqrt()) * f64::EPSILON;
+    team.apart(order, move || solved(factor, scales, l2, rounding))
 }
 
 /// The factor of some rows on top of other rows; None if it is asked to stop.
@@ -249,13 +267,13 @@ fn triangular(rows: &Mat<f64>) -> Mat<f64> {
 }
 
 /// From R of all rows, their targets beside them, to factor, solution and condition.
-fn solved(mut factor: Mat<f64>, scales: Vec<f64>, l2: f64) -> Option<(Factor, Mat<f64>, f64)> {
+fn solved(mut factor: Mat<f64>, scales: Vec<f64>, l2: f64, rounding: f64) -> Option<(Factor, Mat<f64>, f64)> {
     let (d, order) = (scales.len(), factor.ncols());
     if l2 > 0.0 {
         let penalty = Mat::from_fn(d, order, |i, j| if i == j { l2.sqrt() / scales[i] } else { 0.0 });
         factor = triangular(&concat![[factor], [penalty]]);
     }
-    let determined = |j: usize| factor[(j, j)].abs() > d as f64 * f64::EPSILON;
+    let determined = |j: usize| factor[(j, j)].abs() > rounding;
     if factor.nrows() < d || !(0..d).all(determined) {
         return None;
     }

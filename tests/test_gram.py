@@ -368,3 +368,24 @@ def test_interrupt() -> None:
             assert time.monotonic() - sent < 1.0
         finally:
             process.kill()
+
+
+@pytest.mark.parametrize("n", [30, 3000, 100_000])
+@pytest.mark.parametrize("n_kinds", [2, 7])
+def test_a_column_for_every_kind_beside_an_intercept(backend: str, n: int, n_kinds: int) -> None:
+    """Their sum is the intercept's column. What rounding leaves of the last one is no direction to go far in."""
+    for seed in range(4 if n < 100_000 else 1):
+        generator = np.random.default_rng(seed)
+        X = np.eye(n_kinds)[generator.integers(0, n_kinds, n)]
+        y = X[:, 0] + generator.normal(size=n)
+        weight = generator.uniform(0.5, 2, n)
+        for sample_weight in (None, weight):
+            root = np.ones(n) if sample_weight is None else np.sqrt(weight)
+            best = root * (y - X @ np.linalg.lstsq(root[:, None] * X, root * y)[0])
+            lowest = np.sum(best**2) / np.sum(root**2)
+            with pytest.warns(st.IllConditionedWarning, match="do not determine the coefficients"):
+                fit = st.descend(X, y, sample_weight=sample_weight, method="auto", tol=1e-6, backend=backend)
+            residual = root * (y - X @ fit.coef - fit.intercept)
+            assert np.sum(residual**2) / np.sum(root**2) == pytest.approx(lowest, rel=1e-12)
+            assert fit.loss == pytest.approx(lowest, rel=1e-12)
+            assert np.abs(fit.coef).max() < 10

@@ -212,6 +212,7 @@ WHOLE: dict[str, Any] = {
     "pandas, masked": lambda columns: pd.DataFrame(columns, dtype="Int64"),
     "pandas of Arrow": lambda columns: pd.DataFrame(columns, dtype="int64[pyarrow]"),
     "polars": pl.DataFrame,
+    "polars, of 128 bits": lambda columns: pl.DataFrame(columns).cast(pl.Int128),
     "pyarrow": pa.table,
     "pyarrow, in chunks": lambda columns: pa.concat_tables([pa.table(columns).slice(0, 4), pa.table(columns).slice(4)]),
     "capsule": lambda columns: Capsule(pa.table(columns)),

@@ -63,7 +63,7 @@ try:
     from steepest._steepest import __version__
 except ValueError as error:
     # STEEPEST_ISA asks for what is not there. The command line imports this before it can turn errors into a line.
-    if Path(*sys.argv[:1]).stem == "steepest" or sys.orig_argv[1:3] == ["-m", "steepest"]:
+    if Path(*sys.argv[:1]).stem == "steepest" or " -m steepest " in f"{' '.join(sys.orig_argv)} ":
         raise SystemExit(f"error: {error}") from None
     raise
 from steepest.backends import show_backends

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 import time
@@ -74,6 +75,8 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
             _sync_directory(path.parent)
     except OSError as error:
         # A disk that is full says so without a name, and nobody knows the temporary one.
+        if error.errno is None:
+            raise OSError(errno.EIO, str(error), str(path)) from error
         if error.filename in {None, name}:
             error.filename = str(path)
         raise

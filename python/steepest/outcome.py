@@ -40,6 +40,8 @@ MOST_LEFT = 1e-2
 MISSED = 10.0
 #: How many times the gradient at zero may be that at zero coefficients: targets far from zero are the intercept's.
 OF_INTERCEPT = 100.0
+#: Cells of the few rows that show what columns are like, and the least rows, however wide they are.
+MOST_CELLS, LEAST_ROWS = 1 << 19, 8
 ENDED_SHORT = ("max_steps", "max_seconds", "stalled")
 
 
@@ -126,7 +128,9 @@ class _Columns(NamedTuple):
 
 def _few_rows(problem: Problem) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
     """Return some rows, spread over all, and the numbers of their columns."""
-    design, step = problem.design, -(-problem.n_samples // FINGERPRINT_ROWS) or 1
+    design = problem.design
+    n_rows = min(FINGERPRINT_ROWS, max(LEAST_ROWS, MOST_CELLS // design.shape[1]))
+    step = -(-problem.n_samples // n_rows) or 1
     if not isinstance(design, Csr):
         return np.asarray(to_host(design[::step]), dtype=np.float64), np.arange(design.shape[1])
     starts, ends = to_host(design.indptr[:-1][::step]), to_host(design.indptr[1:][::step])

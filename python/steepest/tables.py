@@ -81,7 +81,8 @@ def as_floats(column: Any) -> NDArray[np.float64]:
 
     # Arrow's own conversion refuses integers that it would round, such as times in nanoseconds; NumPy's rounds them.
     kind = column.dtype
-    numbers = column if kind.is_integer() or kind.is_float() else column.cast(nw.Float64)
+    known = (kind.is_integer() or kind.is_float()) and kind not in {nw.Int128, nw.UInt128}
+    numbers = column if known else column.cast(nw.Float64)
     found: NDArray[np.float64] = numbers.to_numpy().astype(np.float64)
     return found
 

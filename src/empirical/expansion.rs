@@ -63,8 +63,15 @@ impl<T: Real> Empirical<'_, T> {
         if let Some(better) = better {
             (factor, solution, condition) = better;
         }
-        let expand = move || Quadratic::new(&equations, layout, target_squares, &solution);
-        let mut quadratic = self.team.apart(d, expand)?;
+        let expand = move || {
+            if coarse && !by_rows {
+                // The rows do not determine them, so what the matrix seems to is rounding.
+                factor = equations.singular_factor();
+                (solution, condition) = (equations.solve(&factor), factor.condition());
+            }
+            (Quadratic::new(&equations, layout, target_squares, &solution), factor, condition)
+        };
+        let (mut quadratic, factor, condition) = self.team.apart(d, expand)?;
         if T::PRECISION <= f64::EPSILON {
             // The rows know value and gradient at the anchor better than differences of large moments do.
             let (anchor, mut gradient) = (quadratic.anchor.clone(), quadratic.gradient.clone());

@@ -300,6 +300,14 @@ def test_an_error_names_the_file_that_was_to_be_written() -> None:
     assert caught.value.filename == "/dev/full"
 
 
+def test_an_error_without_a_number_keeps_its_words_and_names_the_file(tmp_path: Path) -> None:
+    with (
+        pytest.raises(OSError, match=r"300 requested and 100 written: .*m\.safetensors"),
+        written_whole(tmp_path / "m.safetensors"),
+    ):
+        raise OSError("300 requested and 100 written")
+
+
 def test_a_name_that_no_file_can_have() -> None:
     with pytest.raises(st.InputError, match=r"^checkpoint: expected a file name; got 'a"):
         st.descend(X, Y, checkpoint="a\0b")
