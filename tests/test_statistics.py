@@ -171,3 +171,18 @@ def test_errors_change_nothing(call: Any, message: str) -> None:
     with pytest.raises(st.InputError, match=message):
         call(BEFORE)
     assert pickle.dumps(BEFORE) == before
+
+
+@pytest.mark.filterwarnings("ignore:the columns of X:steepest.IllConditionedWarning")
+def test_a_column_for_every_kind_beside_an_intercept() -> None:
+    """Their sum is the intercept's column, and some kinds were never seen: neither is a direction to go far in."""
+    for seed in range(60):
+        generator = np.random.default_rng(seed)
+        kinds = np.eye(7)[generator.integers(0, 7, 30)]
+        y, weight = kinds[:, 0] + generator.normal(size=30), generator.uniform(0.5, 2, 30)
+        root = np.sqrt(weight)
+        best = root * (y - kinds @ np.linalg.lstsq(root[:, None] * kinds, root * y)[0])
+        fit = taken([7, 20], X=kinds, y=y, sample_weight=weight).descend(method="newton", n_steps=9)
+        residual = root * (y - kinds @ fit.coef - fit.intercept)
+        assert residual @ residual == pytest.approx(best @ best, rel=1e-12)
+        assert np.abs(fit.coef).max() < 10

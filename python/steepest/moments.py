@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from steepest.problem import Problem
 
+#: Eigenvalues of moments on one scale that rounding may be, in its units, for each column.
+NEGLIGIBLE = 32.0
+
 
 class Moments(NamedTuple):
     """Σ s, the mean row, and Σ s (v − mean)(v − mean)ᵀ of rows v = (x, y)."""
@@ -52,10 +55,14 @@ class Moments(NamedTuple):
     def rows(self, n_targets: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """Return X, y (two dimensions) and weights of a few rows that have these moments."""
         order = len(self.mean)
-        scale = np.sqrt(np.diag(self.matrix))
-        scale[scale == 0] = 1.0
+        size = np.sqrt(np.diag(self.matrix))
+        scale = np.where(size > 0, size, 1.0)
         eigenvalues, vectors = np.linalg.eigh(self.matrix / scale / scale[:, np.newaxis])
-        factor = (scale[:, np.newaxis] * vectors * np.sqrt(np.maximum(eigenvalues, 0.0))).T
+        # What rounding leaves of nothing would have a root of a hundred-millionth, and be taken for a direction.
+        rounding = NEGLIGIBLE * order * np.finfo(np.float64).eps
+        roots = np.sqrt(np.where(eigenvalues > rounding, eigenvalues, 0.0))
+        # By its size and not its scale, so that a column that does not vary does not.
+        factor = (size[:, np.newaxis] * vectors * roots).T
         apart = np.sqrt(order / self.weight) * factor
         points = self.mean + np.concatenate([apart, -apart])
         d = order - n_targets
