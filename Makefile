@@ -10,7 +10,7 @@ BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 ISA ?= baseline avx2
 # Tests that compute little or nothing with our kernels, choose instructions themselves, or want a machine of their own.
 SAME_BY_ANY := architecture cuda_* cupy* docs examples gpu* mutants plot portability strategies surface \
-    cluster dispatch durability fork interrupts memory panics races supply_chain threads
+    cluster dispatch durability fork interpreters interrupts memory panics promises races supply_chain threads
 # Inputs of the fuzzers: so many million for Rust, so many times ten thousand for Python.
 TIMES ?= 1
 FOUND := target/found

@@ -380,21 +380,6 @@ def test_parquet_equals_csv(steepest: Callable[..., Outcome], table: Path) -> No
     assert seconds.sub("", from_csv) == seconds.sub("", from_parquet)
 
 
-def test_a_table_as_spreadsheets_write_it(tmp_path: Path) -> None:
-    """With a mark of the order of bytes before the first name, and lines that end as in Windows."""
-    import steepest as st
-    from steepest.data import read_table
-
-    plain, marked = tmp_path / "plain.csv", tmp_path / "marked.csv"
-    text = "größe,price\n1,2\n2,4.5\n3,6\n"
-    plain.write_bytes(text.encode())
-    marked.write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
-    assert read_table(marked).equals(read_table(plain))
-    fits = [st.descend(path, "price", method="newton", n_steps=3) for path in (plain, marked)]
-    assert fits[0].feature_names == fits[1].feature_names == ["größe"]
-    assert fits[0].coef.tobytes() == fits[1].coef.tobytes()
-
-
 def test_an_interrupt_is_said(steepest: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
     def read_table(*_: object) -> None:
         raise KeyboardInterrupt

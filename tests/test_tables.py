@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 import steepest as st
+from steepest.data import read_table
 from steepest.sources.tables import Names
 from steepest.tables import as_frame, as_matrix, expect_names, is_frame
 
@@ -294,3 +296,15 @@ def test_names_of_many_columns_are_looked_up_not_searched_for() -> None:
     with pytest.raises(st.InputError, match="got them in another order"):
         expect_names("X", names[::-1], names)
     assert Name.n_looks < 20 * len(names)
+
+
+def test_a_table_as_spreadsheets_write_it(tmp_path: Path) -> None:
+    """With a mark of the order of bytes before the first name, and lines that end as in Windows."""
+    plain, marked = tmp_path / "plain.csv", tmp_path / "marked.csv"
+    text = "größe,price\n1,2\n2,4.5\n3,6\n"
+    plain.write_bytes(text.encode())
+    marked.write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    assert read_table(marked).equals(read_table(plain))
+    fits = [st.descend(path, "price", method="newton", n_steps=3) for path in (plain, marked)]
+    assert fits[0].feature_names == fits[1].feature_names == ["größe"]
+    assert fits[0].coef.tobytes() == fits[1].coef.tobytes()
